@@ -1,0 +1,2 @@
+//! `replsync-node`: moves live Redis and Valkey data between servers and versions.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Servers by URL: connections, authentication, who answers.

@@ -1,0 +1,30 @@
+//! Redis-compatible replication: the protocol, the formats, and what is built on them.
+//!
+//! The rooms stand on floors; each uses only those below it (and, on its own floor, those named before it):
+//!
+//! | floor | rooms | |
+//! | --- | --- | --- |
+//! | 6 | [`migrate`] | features, told as a story |
+//! | 4 | [`apply`] | writing into a target |
+//! | 3 | [`endpoint`], [`link`] | tokio drivers: connections, the replica link |
+//! | 2 | [`psync`], [`command`] | sans-IO: the replica's handshake and position; what each command touches and how it is rewritten |
+//! | 1 | [`rdb`] | the format |
+//! | 0 | [`server`], [`checksum`], [`resp`] | who is who; CRC-64; the wire |
+//!
+//! Floors 0 to 2 are state machines and functions over bytes: they know no socket, clock or runtime, and build
+//! without tokio (`default-features = false`).
+
+#[cfg(feature = "tokio")]
+pub mod apply;
+pub mod checksum;
+pub mod command;
+#[cfg(feature = "tokio")]
+pub mod endpoint;
+#[cfg(feature = "tokio")]
+pub mod link;
+#[cfg(feature = "tokio")]
+pub mod migrate;
+pub mod psync;
+pub mod rdb;
+pub mod resp;
+pub mod server;

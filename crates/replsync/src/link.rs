@@ -1,0 +1,1 @@
+//! The replica link: a live replication connection, kept up.

@@ -1,0 +1,1 @@
+//! A live migration, told as a story.

@@ -1,0 +1,1 @@
+//! The replica side of PSYNC, sans-IO.

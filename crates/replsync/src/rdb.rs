@@ -1,0 +1,1 @@
+//! RDB: the format of dumps, on disk and on the wire.
