@@ -146,6 +146,12 @@ pub struct Version {
     pub minor: u32,
 }
 
+impl std::fmt::Display for Version {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        write!(f, "{} {}.{}", if self.valkey { "Valkey" } else { "Redis" }, self.major, self.minor)
+    }
+}
+
 impl Version {
     /// At least that Redis version; Valkey is what Redis 7.2 was.
     pub fn redis_at_least(&self, major: u32, minor: u32) -> bool {

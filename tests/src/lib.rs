@@ -7,7 +7,9 @@ pub mod client;
 pub mod contents;
 pub mod digest;
 pub mod fill;
+pub mod node;
 pub mod server;
+pub mod settle;
 pub mod writer;
 
 /// The folder of the workspace.

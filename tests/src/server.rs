@@ -94,7 +94,7 @@ impl TestServer {
         let mut args: Vec<&str> = vec!["--port", &port_text, "--bind", "127.0.0.1", "--dir", &dir];
         args.extend(["--logfile", &log, "--unixsocket", &socket, "--save", "", "--appendonly", "no"]);
         args.extend(["--repl-diskless-sync", "yes", "--repl-diskless-sync-delay", "0"]);
-        if !["redis-5.0", "redis-6.0", "redis-6.2"].contains(&name) {
+        if !["redis-5.0", "redis-6.0", "redis-6.2"].contains(&name) && !name.contains('/') {
             args.extend(["--enable-debug-command", "yes"]); // for DEBUG DIGEST and JMAP of test servers
         }
         let mut login = String::new();
@@ -290,8 +290,11 @@ impl Drop for TestServer {
     }
 }
 
-/// Where `scripts/servers.sh` leaves that server's launcher.
+/// Where `scripts/servers.sh` leaves that server's launcher; a name with a slash is a program itself.
 pub fn program(name: &str) -> PathBuf {
+    if name.contains('/') {
+        return name.into();
+    }
     let servers = std::env::var_os("REPLSYNC_SERVERS").map(PathBuf::from);
     servers.unwrap_or_else(|| crate::workspace().join("target/servers")).join(name).join("server")
 }
@@ -304,7 +307,9 @@ pub fn signal(pid: u32, name: &str) {
 
 fn spawn(program: &Path, args: &[String]) -> Result<Child> {
     let null = Stdio::null;
-    let mut command = Command::new(program);
+    // A test that is killed runs no destructors: its servers die with it all the same.
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
     command.args(args).stdin(null()).stdout(null()).stderr(null());
     command.spawn().with_context(|| format!("cannot run {}", program.display()))
 }
