@@ -10,6 +10,13 @@ pub fn write_command<A: AsRef<[u8]>>(out: &mut BytesMut, args: &[A]) {
     }
 }
 
+/// Appends one argument, for [`Command::encoded`]: where the count of arguments is known only after them.
+pub fn write_bulk(out: &mut BytesMut, arg: &[u8]) {
+    header(out, b'$', arg.len());
+    out.put_slice(arg);
+    out.put_slice(b"\r\n");
+}
+
 /// A command that is written argument by argument.
 ///
 /// The count of arguments goes first on the wire, so it is promised up front; the debug build checks that the
@@ -29,6 +36,13 @@ impl<'a> Command<'a> {
     /// Appends one argument and returns where in the output it stands.
     pub fn arg(&mut self, arg: &[u8]) -> std::ops::Range<usize> {
         self.arg_with(arg.len(), |out| out.put_slice(arg))
+    }
+
+    /// Appends `count` arguments that [`write_bulk`] encoded.
+    pub fn encoded(&mut self, count: usize, args: &[u8]) {
+        debug_assert!(self.promised >= count, "more arguments than were promised");
+        self.promised -= count;
+        self.out.put_slice(args);
     }
 
     /// Appends a number as an argument.

@@ -14,6 +14,6 @@ pub mod scan;
 
 mod line;
 
-pub use encode::{Command, write_command};
+pub use encode::{Command, write_bulk, write_command};
 pub use reply::{Reply, ReplyDecoder, ReplyError};
 pub use scan::{CommandScanner, Frame, ScanError, StreamCommand};
