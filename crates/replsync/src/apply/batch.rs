@@ -66,6 +66,11 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// A batch without commands: once it is through, all before it is, and the target is at `offset`.
+    pub fn marker(offset: u64) -> Self {
+        Self { offset: Some(offset), ..Self::default() }
+    }
+
     /// How many replies the target will send.
     pub fn replies(&self) -> usize {
         self.sent.len()
@@ -89,13 +94,17 @@ impl Batch {
             (Expect::NoError, _) => Ok(()),
             (Expect::Exec(count), Reply::Array(replies)) if replies.len() == count as usize => {
                 match replies.iter().position(|reply| reply.error().is_some()) {
-                    Some(bad) => refuse(index - replies.len() + bad, replies[bad].error().unwrap_or_default()),
+                    Some(bad) => {
+                        refuse(index - replies.len() + bad, replies[bad].error().unwrap_or_default())
+                    }
                     None => Ok(()),
                 }
             }
             (Expect::Exec(_), _) => refuse(index, "the transaction was not executed".to_owned()),
             (Expect::Elements(count), Reply::Array(replies)) if replies.len() == count as usize => Ok(()),
-            (Expect::Elements(count), _) => refuse(index, format!("it answered {reply:?} where {count} elements were due")),
+            (Expect::Elements(count), _) => {
+                refuse(index, format!("it answered {reply:?} where {count} elements were due"))
+            }
         }
     }
 
@@ -152,7 +161,12 @@ impl Batcher {
     /// Appends a command that is encoded already.
     pub fn push_raw(&mut self, db: u32, place: Place, raw: &[u8]) {
         if self.selected != Some(db) {
-            self.push(db, place, Expect::NoError, &[b"SELECT".as_slice(), itoa::Buffer::new().format(db).as_bytes()]);
+            self.push(
+                db,
+                place,
+                Expect::NoError,
+                &[b"SELECT".as_slice(), itoa::Buffer::new().format(db).as_bytes()],
+            );
             self.selected = Some(db);
         }
         self.sent(db, place, Expect::NoError);
@@ -161,6 +175,16 @@ impl Batcher {
 
     fn sent(&mut self, db: u32, place: Place, expect: Expect) {
         self.batch.sent.push(Sent { start: self.bytes.len(), db, place, expect });
+    }
+
+    /// How many commands the batch under way holds.
+    pub fn sent_count(&self) -> usize {
+        self.batch.sent.len()
+    }
+
+    /// The database that is selected behind what was encoded.
+    pub fn selected(&self) -> Option<u32> {
+        self.selected
     }
 
     /// Whether the batch under way should be handed on.
@@ -211,7 +235,10 @@ mod tests {
         let batch = batch();
         let reply = Reply::Array(vec![Reply::Integer(1), error("WRONGTYPE x")]);
         let (name, at, _) = batch.judge(4, &reply).unwrap_err();
-        assert_eq!((&name[..], at.to_string()), ("LPUSH", " (key \"b\\n\", database 3, stream offset 9)".to_owned()));
+        assert_eq!(
+            (&name[..], at.to_string()),
+            ("LPUSH", " (key \"b\\n\", database 3, stream offset 9)".to_owned())
+        );
         assert!(batch.judge(4, &Reply::Nil).is_err());
         assert!(batch.judge(4, &Reply::Array(vec![Reply::Nil])).is_err());
         assert!(batch.judge(4, &error("EXECABORT")).is_err());

@@ -80,7 +80,14 @@ struct Mset {
 impl<F: FnMut(Batch) -> Result<(), Error>> Copier<F> {
     /// A copier that hands its batches to `emit`.
     pub fn new(target: Arc<Target>, options: CopyOptions, emit: F) -> Self {
-        Self { target, options, emit, batcher: Batcher::default(), mset: Mset::default(), copied: Copied::default() }
+        Self {
+            target,
+            options,
+            emit,
+            batcher: Batcher::default(),
+            mset: Mset::default(),
+            copied: Copied::default(),
+        }
     }
 
     /// Copies the whole RDB, which must end where the input does.
@@ -96,9 +103,15 @@ impl<F: FnMut(Batch) -> Result<(), Error>> Copier<F> {
                     self.copied.module_aux_dropped += 1;
                 }
                 Item::ModuleAux(aux) => {
-                    return Err(loss(Loss::ModuleAux(aux.id.name()), At { place: Some(Place::Rdb(reader.offset())), ..At::default() }));
+                    return Err(loss(
+                        Loss::ModuleAux(aux.id.name()),
+                        At { place: Some(Place::Rdb(reader.offset())), ..At::default() },
+                    ));
                 }
-                Item::Header { .. } | Item::ResizeDb { .. } | Item::SlotInfo { .. } | Item::SlotImport { .. } => {}
+                Item::Header { .. }
+                | Item::ResizeDb { .. }
+                | Item::SlotInfo { .. }
+                | Item::SlotImport { .. } => {}
                 Item::End { .. } => {}
             }
             if self.batcher.is_full() {
@@ -131,7 +144,12 @@ impl<F: FnMut(Batch) -> Result<(), Error>> Copier<F> {
             }
             // Before 7.0 replicas get the script cache, since EVALSHA may come in the stream.
             b"lua" => {
-                self.batcher.push(0, Place::Rdb(offset), Expect::NoError, &[b"SCRIPT", b"LOAD".as_slice(), value]);
+                self.batcher.push(
+                    0,
+                    Place::Rdb(offset),
+                    Expect::NoError,
+                    &[b"SCRIPT", b"LOAD".as_slice(), value],
+                );
                 self.copied.scripts += 1;
             }
             _ => {}
@@ -142,7 +160,10 @@ impl<F: FnMut(Batch) -> Result<(), Error>> Copier<F> {
         let place = Place::Rdb(offset);
         let server = self.target.server();
         if !server.has((7, 0), None) {
-            return Err(loss(Loss::Functions(server.to_string()), At { place: Some(place), ..At::default() }));
+            return Err(loss(
+                Loss::Functions(server.to_string()),
+                At { place: Some(place), ..At::default() },
+            ));
         }
         self.batcher.push(0, place, Expect::NoError, &[b"FUNCTION", b"LOAD".as_slice(), b"REPLACE", code]);
         self.copied.functions += 1;
@@ -156,7 +177,11 @@ impl<F: FnMut(Batch) -> Result<(), Error>> Copier<F> {
         }
         let hint = self.hint(entry);
         let is_stream = entry.kind.data_type() == DataType::Stream;
-        let whole_max = if is_stream { STREAM_BYTES_MAX.max(self.options.big_value_bytes) } else { self.options.big_value_bytes };
+        let whole_max = if is_stream {
+            STREAM_BYTES_MAX.max(self.options.big_value_bytes)
+        } else {
+            self.options.big_value_bytes
+        };
         let (key, raw) = reader.key_and_raw_value(whole_max)?;
         // What the target does not load may have an older form in the same bytes.
         let whole = raw.and_then(|raw| match rdb::readable(entry.kind, server) {
@@ -165,12 +190,15 @@ impl<F: FnMut(Batch) -> Result<(), Error>> Copier<F> {
         });
         self.copied.keys += 1;
         match (whole, raw) {
-            (Some((Kind::String, raw)), _) if hint.is_none() && raw.len() <= SMALL_STRING_BYTES && !rdb::is_compressed(raw) => {
+            (Some((Kind::String, raw)), _)
+                if hint.is_none() && raw.len() <= SMALL_STRING_BYTES && !rdb::is_compressed(raw) =>
+            {
                 let value = rdb::decode_string(raw)?;
                 match entry.expiry_ms {
                     None => self.mset(entry, key, &value),
                     Some(expiry_ms) if server.has((6, 2), None) && expiry_ms > 0 => {
-                        let mut command = self.batcher.command(entry.db, Place::Rdb(entry.offset), Expect::NoError, 5);
+                        let mut command =
+                            self.batcher.command(entry.db, Place::Rdb(entry.offset), Expect::NoError, 5);
                         command.arg(b"SET");
                         command.arg(key);
                         command.arg(&value);
@@ -191,7 +219,9 @@ impl<F: FnMut(Batch) -> Result<(), Error>> Copier<F> {
             (None, Some(raw)) => {
                 self.copied.keys_by_commands += 1;
                 let mut pieces = Pieces::new(&self.target, &mut self.batcher, &mut self.emit, entry, key);
-                rdb::decode(entry.kind, raw, &rdb::Limits::default(), &mut |element| pieces.element(element))?;
+                rdb::decode(entry.kind, raw, &rdb::Limits::default(), &mut |element| {
+                    pieces.element(element)
+                })?;
                 pieces.finish()?;
             }
             (None, None) => {
@@ -226,7 +256,9 @@ impl<F: FnMut(Batch) -> Result<(), Error>> Copier<F> {
         command.arg(key);
         // 0 means none; an expiry at or before the epoch is long past, and so is 1.
         command.number(entry.expiry_ms.map_or(0, |expiry_ms| expiry_ms.max(1)));
-        command.arg_with(rdb::dump::payload_len(raw.len()), |out| rdb::dump::write(out, kind.type_byte(), raw, version));
+        command.arg_with(rdb::dump::payload_len(raw.len()), |out| {
+            rdb::dump::write(out, kind.type_byte(), raw, version)
+        });
         command.arg(b"REPLACE");
         command.arg(b"ABSTTL");
         if let Some((name, value)) = hint {

@@ -15,7 +15,9 @@ pub enum Loss {
     #[error("hash fields have expiries and {0} has none; use Redis 7.4 or Valkey 9 or newer as the target")]
     FieldExpiries(String),
     /// Data that a module keeps outside the keyspace.
-    #[error("the module type {0} keeps data outside the keyspace, which no command can move; --allow-loss module-aux goes on without it")]
+    #[error(
+        "the module type {0} keeps data outside the keyspace, which no command can move; --allow-loss module-aux goes on without it"
+    )]
     ModuleAux(String),
     /// Metadata that modules attached to a key.
     #[error("modules attached metadata to this key, which no command can move")]

@@ -42,7 +42,13 @@ struct StreamState {
 }
 
 impl<'a, F: FnMut(Batch) -> Result<(), Error>> Pieces<'a, F> {
-    pub fn new(target: &Target, batcher: &'a mut Batcher, emit: &'a mut F, entry: &'a Entry, key: &'a [u8]) -> Self {
+    pub fn new(
+        target: &Target,
+        batcher: &'a mut Batcher,
+        emit: &'a mut F,
+        entry: &'a Entry,
+        key: &'a [u8],
+    ) -> Self {
         Self {
             server: target.server(),
             batcher,
@@ -73,7 +79,9 @@ impl<'a, F: FnMut(Batch) -> Result<(), Error>> Pieces<'a, F> {
             Element::ListItem(item) => self.gather("RPUSH", &[item]),
             Element::SetMember(member) => self.gather("SADD", &[member]),
             // Rust prints the shortest text that reads back as the same number; servers read it with strtod.
-            Element::ZsetMember { member, score } => self.gather("ZADD", &[score.to_string().as_bytes(), member]),
+            Element::ZsetMember { member, score } => {
+                self.gather("ZADD", &[score.to_string().as_bytes(), member])
+            }
             Element::HashField { field, value, expiry_ms } => {
                 if let Some(expiry_ms) = expiry_ms {
                     if !self.server.has((7, 4), Some((9, 0))) {
@@ -129,13 +137,12 @@ impl<'a, F: FnMut(Batch) -> Result<(), Error>> Pieces<'a, F> {
             Element::StreamNacked { .. } => Err(self.loss(Loss::NackedEntries(self.server.to_string()))),
             // A memory of what producers sent, which the target does not keep.
             Element::StreamIdmp(_) => Ok(()),
-            Element::ArrayMeta { .. } | Element::ArrayItem { .. } | Element::ModuleValue { .. } => {
-                Err(self.loss(Loss::Value {
+            Element::ArrayMeta { .. } | Element::ArrayItem { .. } | Element::ModuleValue { .. } => Err(self
+                .loss(Loss::Value {
                     kind: self.entry.kind.data_type().name(),
                     type_byte: self.entry.type_byte,
                     target: self.server.to_string(),
-                }))
-            }
+                })),
         }
     }
 
@@ -151,7 +158,12 @@ impl<'a, F: FnMut(Batch) -> Result<(), Error>> Pieces<'a, F> {
     }
 
     /// The last id, and from 7.0 what the stream counts; a stream without entries is made first.
-    fn stream_meta(&mut self, last_id: StreamId, max_deleted_id: Option<StreamId>, added: Option<u64>) -> Result<(), Error> {
+    fn stream_meta(
+        &mut self,
+        last_id: StreamId,
+        max_deleted_id: Option<StreamId>,
+        added: Option<u64>,
+    ) -> Result<(), Error> {
         let state = self.stream.get_or_insert_default();
         let last = last_id.to_string();
         if state.entries == 0 {
@@ -159,7 +171,8 @@ impl<'a, F: FnMut(Batch) -> Result<(), Error>> Pieces<'a, F> {
             self.push(Expect::NoError, &[b"XGROUP", b"CREATE", self.key, b"replsync", b"0", b"MKSTREAM"])?;
             self.push(Expect::NoError, &[b"XGROUP", b"DESTROY", self.key, b"replsync"])?;
         }
-        let (added, deleted) = (added.unwrap_or(0).to_string(), max_deleted_id.unwrap_or_default().to_string());
+        let (added, deleted) =
+            (added.unwrap_or(0).to_string(), max_deleted_id.unwrap_or_default().to_string());
         let mut args = vec![b"XSETID".as_slice(), self.key, last.as_bytes()];
         if self.server.has((7, 0), None) && max_deleted_id.is_some() {
             args.extend([b"ENTRIESADDED".as_slice(), added.as_bytes(), b"MAXDELETEDID", deleted.as_bytes()]);
@@ -193,7 +206,8 @@ impl<'a, F: FnMut(Batch) -> Result<(), Error>> Pieces<'a, F> {
         expiries.sort_by_key(|(expiry_ms, _)| *expiry_ms);
         for same in expiries.chunk_by(|a, b| a.0 == b.0) {
             let (expiry, count) = (same[0].0.to_string(), same.len().to_string());
-            let mut args = vec![b"HPEXPIREAT".as_slice(), self.key, expiry.as_bytes(), b"FIELDS", count.as_bytes()];
+            let mut args =
+                vec![b"HPEXPIREAT".as_slice(), self.key, expiry.as_bytes(), b"FIELDS", count.as_bytes()];
             args.extend(same.iter().map(|(_, field)| field.as_slice()));
             self.push(Expect::Elements(same.len() as u32), &args)?;
         }

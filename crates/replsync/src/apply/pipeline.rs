@@ -47,7 +47,12 @@ impl Pipeline {
         Self { batches, applied, task: tokio::spawn(run(socket, target, waiting, progress)) }
     }
 
-    /// Where batches go. When it is closed, [`failure`](Self::failure) says why.
+    /// Hands in a batch; waits while the target is behind. False when the pipeline has broken.
+    pub async fn send(&self, batch: Batch) -> bool {
+        self.batches.send(batch).await.is_ok()
+    }
+
+    /// Where a thread hands in batches. When it is closed, [`failure`](Self::failure) says why.
     pub fn batches(&self) -> mpsc::Sender<Batch> {
         self.batches.clone()
     }
@@ -198,5 +203,6 @@ impl Replies<'_> {
 }
 
 fn broken(target: &str, source: io::Error) -> Error {
-    endpoint::Error::Broken { server: target.to_owned(), what: "writing into the target".to_owned(), source }.into()
+    endpoint::Error::Broken { server: target.to_owned(), what: "writing into the target".to_owned(), source }
+        .into()
 }

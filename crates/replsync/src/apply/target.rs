@@ -60,7 +60,9 @@ async fn command_names(client: &mut Client) -> Result<Option<HashSet<Bytes>>, Er
         Err(error) => return Err(error),
     };
     let name = |row: &Reply| match row {
-        Reply::Array(row) => row.first().and_then(Reply::text).map(|name| Bytes::from(name.to_ascii_lowercase())),
+        Reply::Array(row) => {
+            row.first().and_then(Reply::text).map(|name| Bytes::from(name.to_ascii_lowercase()))
+        }
         _ => None,
     };
     Ok(Some(rows.iter().filter_map(name).collect()))

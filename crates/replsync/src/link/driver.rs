@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -60,8 +60,13 @@ pub enum Event {
     Payload(Bytes),
     /// The RDB is over.
     PayloadEnd,
-    /// Commands, each with the stream's offset behind it.
-    Commands(Vec<(StreamCommand, u64)>),
+    /// Commands of the stream.
+    Commands {
+        /// Each with the stream's offset behind it.
+        commands: Vec<(StreamCommand, u64)>,
+        /// When they came, in milliseconds since the epoch by our clock.
+        arrived_ms: u64,
+    },
     /// The stream goes on where it broke.
     Resumed(Position),
     /// The connection is down and will be tried again.
@@ -247,7 +252,10 @@ impl Driver {
                         self.waiting.push_back(Event::PayloadEnd);
                     }
                     psync::Event::Command { command, offset } => commands.push((command, offset)),
-                    psync::Event::GetAck { .. } => asked = true,
+                    psync::Event::GetAck { command, offset } => {
+                        asked = true;
+                        commands.push((command, offset));
+                    }
                 },
                 Err(source) => {
                     result = Err(Error::Protocol { master: self.master.to_string(), source });
@@ -257,7 +265,8 @@ impl Driver {
         }
         // What came before an error counts.
         if !commands.is_empty() {
-            self.waiting.push_back(Event::Commands(commands));
+            let arrived = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            self.waiting.push_back(Event::Commands { commands, arrived_ms: arrived.as_millis() as u64 });
         }
         self.position = replica.position();
         result.map(|()| asked)

@@ -31,8 +31,10 @@ pub enum Event {
         /// The stream's offset behind it.
         offset: u64,
     },
-    /// The master asks for an ACK (`WAIT`, or it is about to shut down). The offset is behind the question.
+    /// The master asks for an ACK: a client waits (`WAIT`), or it is about to shut down.
     GetAck {
+        /// The question, which is a command of the stream like any other.
+        command: StreamCommand,
         /// The stream's offset behind it.
         offset: u64,
     },
@@ -227,7 +229,7 @@ impl Replica {
                     position.offset += command.raw.len() as u64;
                     let offset = position.offset;
                     return Ok(Some(match is_getack(&command) {
-                        true => Event::GetAck { offset },
+                        true => Event::GetAck { command, offset },
                         false => Event::Command { command, offset },
                     }));
                 }

@@ -224,11 +224,13 @@ mod tests {
     }
 
     fn args(frames: &[Frame]) -> Vec<Vec<&[u8]>> {
-        let command = |frame| match frame {
-            &Frame::Command(ref command) => Some(command.args.iter().map(|arg| &arg[..]).collect()),
-            Frame::Newline(_) => None,
-        };
-        frames.iter().filter_map(command).collect()
+        let mut commands = Vec::new();
+        for frame in frames {
+            if let Frame::Command(command) = frame {
+                commands.push(command.args.iter().map(|arg| &arg[..]).collect());
+            }
+        }
+        commands
     }
 
     #[test]
@@ -271,7 +273,7 @@ mod tests {
             | ScanError::NotANumber { at: found }
             | ScanError::OutOfRange { at: found, .. }) = error;
             assert_eq!(found, at, "{}", bytes.escape_ascii());
-            assert_eq!(scan(bytes.chunks(1)).is_err(), true, "byte by byte: {}", bytes.escape_ascii());
+            assert!(scan(bytes.chunks(1)).is_err(), "byte by byte: {}", bytes.escape_ascii());
         }
     }
 

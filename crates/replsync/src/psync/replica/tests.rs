@@ -65,7 +65,7 @@ fn check_full_sync(input: &[u8], len: Option<u64>, pieces: &[&[u8]], what: &str)
         .iter()
         .map(|event| match event {
             Event::Command { command, offset } => (command.name(), *offset),
-            Event::GetAck { offset } => (&b"getack"[..], *offset),
+            Event::GetAck { offset, .. } => (&b"getack"[..], *offset),
             other => panic!("{what}: {other:?}"),
         })
         .collect();
