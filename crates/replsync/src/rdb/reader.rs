@@ -268,7 +268,10 @@ impl<I: Input> Reader<I> {
         self.input.release();
         match self.state {
             State::Items => {}
-            State::Value(kind) => self.skip(kind.grammar())?,
+            State::Value(kind) => {
+                self.skip(kind.grammar())?;
+                self.state = State::Items;
+            }
             State::Start => return self.header().map(Some),
             State::Done => return Ok(None),
             State::Failed => return Err(Error::Stopped { offset: self.offset() }),
