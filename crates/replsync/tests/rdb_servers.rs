@@ -2,6 +2,8 @@
 //!
 //! `scripts/fixtures.py` makes both; the golden files are the servers' own word.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // helpers of tests are tests too
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read;
