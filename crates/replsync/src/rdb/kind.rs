@@ -283,20 +283,36 @@ static TYPES: &[Row] = {
     ]
 };
 
+/// The table by type byte.
+static REDIS: [Option<Kind>; 256] = by_byte(Magic::Redis);
+static VALKEY: [Option<Kind>; 256] = by_byte(Magic::Valkey);
+
+const fn by_byte(magic: Magic) -> [Option<Kind>; 256] {
+    let mut kinds = [None; 256];
+    let mut index = 0;
+    while index < TYPES.len() {
+        let row = &TYPES[index];
+        let known = match (row.since, magic) {
+            (Since::Always, _) | (Since::Redis(_), Magic::Redis) | (Since::Valkey(_), Magic::Valkey) => true,
+            (Since::Redis(version), Magic::Valkey) => version <= 11,
+            (Since::Valkey(_), Magic::Redis) => false,
+        };
+        if known {
+            kinds[row.byte as usize] = Some(row.kind);
+        }
+        index += 1;
+    }
+    kinds
+}
+
 impl Kind {
     /// What `byte` means as a type in an RDB of this family; nothing for bytes that are no type there.
+    #[inline]
     pub fn of(byte: u8, magic: Magic) -> Option<Self> {
-        TYPES
-            .iter()
-            .find(|row| {
-                row.byte == byte
-                    && match row.since {
-                        Since::Always => true,
-                        Since::Redis(version) => magic == Magic::Redis || version <= 11,
-                        Since::Valkey(_) => magic == Magic::Valkey,
-                    }
-            })
-            .map(|row| row.kind)
+        match magic {
+            Magic::Redis => REDIS[usize::from(byte)],
+            Magic::Valkey => VALKEY[usize::from(byte)],
+        }
     }
 
     /// The byte before the value, in an RDB and in a DUMP payload.

@@ -268,7 +268,10 @@ impl<I: Input> Reader<I> {
         self.input.release();
         match self.state {
             State::Items => {}
-            State::Value(kind) => self.skip(kind.grammar())?,
+            State::Value(kind) => {
+                self.skip(kind.grammar())?;
+                self.state = State::Items;
+            }
             State::Start => return self.header().map(Some),
             State::Done => return Ok(None),
             State::Failed => return Err(Error::Stopped { offset: self.offset() }),
@@ -277,6 +280,9 @@ impl<I: Input> Reader<I> {
         loop {
             let offset = self.input.offset();
             let opcode = byte(&mut self.input)?;
+            if opcode < opcode::LEAST {
+                return self.entry(opcode, offset, pending).map(Some);
+            }
             if let Some(item) = self.after_opcode(opcode, offset, &mut pending)? {
                 return Ok(Some(item));
             }
@@ -327,7 +333,7 @@ impl<I: Input> Reader<I> {
                 return Ok(Some(Item::SlotInfo { slot, keys, expires }));
             }
             opcode::EOF => return self.end().map(Some),
-            type_byte => return self.entry(type_byte, offset, *pending).map(Some),
+            byte => return Err(self.unknown(byte, offset)),
         }
         Ok(None)
     }
@@ -382,11 +388,10 @@ impl<I: Input> Reader<I> {
         }))
     }
 
-    /// Types end where opcodes begin, at 241; what is above and unknown is more likely a new opcode.
     #[cold]
     fn unknown(&self, byte: u8, offset: u64) -> Error {
         let version = self.version;
-        if byte > 240 {
+        if byte >= opcode::LEAST {
             Error::UnknownOpcode { byte, offset, version }
         } else {
             Error::UnknownType { byte, offset, version }
@@ -484,6 +489,8 @@ const SLOTS: u64 = 16384;
 ///
 /// 246 (functions of 7.0's release candidates) is refused, as servers do.
 mod opcode {
+    /// Types count up from 0, opcodes down from 255: what is unknown from here on is more likely an opcode.
+    pub const LEAST: u8 = 224;
     /// Redis 8.6: what modules attached to the key to come.
     pub const KEY_META: u8 = 243;
     /// Valkey 9: a slot migration under way.
