@@ -357,6 +357,9 @@ pub(super) fn script(args: &[Bytes], _: &Target, _: u64) -> Ruled {
 /// restoring succeeded, so nothing was in the way.
 pub(super) fn function(args: &[Bytes], target: &Target, _: u64) -> Ruled {
     if !has(target, table::REDIS_7_0) {
+        if is_any(&args[1], &["delete", "flush"]) {
+            return Ok(Rewritten::Replaced(Vec::new()));
+        }
         return Err(NoRule::new(
             args,
             format!("the target ({}) has no functions; it must be Redis 7.0, Valkey or newer", target.server),
