@@ -177,6 +177,14 @@ fn conditions_are_dropped_and_expiries_made_absolute() {
             ("PEXPIREAT k 1700000000005", "="),
             ("PEXPIREAT k 1700000000005 GT", "PEXPIREAT k 1700000000005"),
             ("PEXPIREAT k 1700000000005 EQ", "! option EQ"),
+            ("GETEX k", ""),
+            ("GETEX k PERSIST", "PERSIST k"),
+            ("GETEX k EX 5", "PEXPIREAT k 1700000005000"),
+            ("GETEX k EVER", "! option EVER"),
+            ("HGETEX h FIELDS 1 f", ""),
+            ("HGETEX h PERSIST FIELDS 1 f", "HPERSIST h FIELDS 1 f"),
+            ("HGETEX h PX 5 FIELDS 2 f g", "HPEXPIREAT h 1700000000005 FIELDS 2 f g"),
+            ("HGETEX h EVER FIELDS 1 f", "! option EVER"),
             ("DELEX k", "DEL k"),
             ("DELEX k IFEQ v", "DEL k"),
             ("DELIFEQ k v", "DEL k"),
@@ -239,6 +247,8 @@ fn newer_commands_become_older_ones() {
                 ("HSETEX h PXAT 5 FIELDS 1 f v", "! would lose field expiries"),
                 ("HPEXPIREAT h 5 FIELDS 1 f", "! would lose field expiries"),
                 ("HPERSIST h FIELDS 1 f", ""),
+                ("HGETEX h PERSIST FIELDS 1 f", ""),
+                ("HGETEX h PX 5 FIELDS 1 f", "! would lose field expiries"),
             ],
         );
     }
