@@ -33,9 +33,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let product = if words.next().as_deref() == Some("valkey") { Product::Valkey } else { Product::Redis };
     let version = parse_version(&words.next().unwrap_or_default())?;
     let target = Target { server: Server { product, version }, commands: None };
-    let now_ms = std::time::UNIX_EPOCH.elapsed()?.as_millis() as u64;
     let (mut input, mut output) = (BufReader::new(io::stdin().lock()), io::stdout().lock());
     while let Some(args) = command(&mut input)? {
+        let now_ms = std::time::UNIX_EPOCH.elapsed()?.as_millis() as u64;
         match rewrite(&args, &target, now_ms) {
             Ok(Rewritten::AsIs) => write!(output, "+AsIs\r\n")?,
             Ok(Rewritten::Dropped(why)) => write!(output, "+Dropped {why}\r\n")?,

@@ -20,7 +20,9 @@
 //!   [`NoRule`].
 
 mod expiry;
+mod hashes;
 mod keys;
+mod payloads;
 mod rules;
 mod streams;
 mod table;

@@ -1,23 +1,14 @@
-//! How commands are rewritten, all but those of streams.
+//! How commands are rewritten: strings, keys, lists, sets, databases. Hash fields, streams and payloads have files
+//! of their own.
 
 use bytes::Bytes;
 
 use super::expiry::{Expiry, among, expiry};
 use super::table::{self, Since};
 use super::{NoRule, Rewritten, Target, is, is_any, number};
-use crate::checksum::crc64;
 
 /// What every rule returns.
 pub(super) type Ruled = Result<Rewritten, NoRule>;
-
-/// `HSETEX … KEEPTTL` where there is none, as a script: `HSET` takes the field's expiry away, so it is put back.
-/// Within a script time stands still, so none can run out in between.
-const HSETEX_KEEPTTL: &str = "\
-for i = 1, #ARGV, 2 do \
-local at = redis.call('HPEXPIRETIME', KEYS[1], 'FIELDS', 1, ARGV[i]) \
-redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) \
-if at and at[1] > 0 then redis.call('HPEXPIREAT', KEYS[1], at[1], 'FIELDS', 1, ARGV[i]) end \
-end";
 
 /// A command from a name and its arguments.
 pub(super) fn command(name: &'static str, rest: &[&[Bytes]]) -> Vec<Bytes> {
@@ -43,7 +34,7 @@ pub(super) fn has(target: &Target, since: Since) -> bool {
 }
 
 /// An expiry in milliseconds since the epoch.
-fn absolute(args: &[Bytes], expiry: Expiry, now_ms: u64) -> Result<Bytes, NoRule> {
+pub(super) fn absolute(args: &[Bytes], expiry: Expiry, now_ms: u64) -> Result<Bytes, NoRule> {
     args.get(expiry.argument)
         .and_then(|value| number(value))
         .and_then(|value| expiry.unit.absolute_ms(value, now_ms))
@@ -52,21 +43,26 @@ fn absolute(args: &[Bytes], expiry: Expiry, now_ms: u64) -> Result<Bytes, NoRule
 }
 
 /// How long a key or field lives that is set.
-enum Lifetime {
+pub(super) enum Lifetime {
     Forever,
     Kept,
     Until(Bytes),
 }
 
 /// What the options of SET, MSETEX and HSETEX say.
-struct SetOptions {
-    lifetime: Lifetime,
+pub(super) struct SetOptions {
+    pub lifetime: Lifetime,
     /// All that is there is what every server with this command has, and no condition.
-    plain: bool,
+    pub plain: bool,
 }
 
 /// Reads the options of SET, MSETEX and HSETEX in `args[first..end]`.
-fn set_options(args: &[Bytes], first: usize, end: usize, now_ms: u64) -> Result<SetOptions, NoRule> {
+pub(super) fn set_options(
+    args: &[Bytes],
+    first: usize,
+    end: usize,
+    now_ms: u64,
+) -> Result<SetOptions, NoRule> {
     let (mut kept, mut plain, mut at) = (false, true, first);
     while at < end {
         let option = &args[at];
@@ -201,88 +197,16 @@ pub(super) fn expire(args: &[Bytes], _: &Target, now_ms: u64) -> Ruled {
     instead(command("PEXPIREAT", &[&args[1..2], &[at]]))
 }
 
-/// Where the fields begin after `FIELDS n`, looked for from `first` on; there must be n times `step` arguments.
-fn fields(args: &[Bytes], first: usize, step: usize) -> Result<usize, NoRule> {
-    let shape = || {
-        let at = first + args.get(first..)?.iter().position(|arg| is(arg, "fields"))?;
-        let count: usize = number(args.get(at + 1)?)?;
-        (count > 0 && args.len() - (at + 2) == count.checked_mul(step)?).then_some(at + 2)
-    };
-    shape().ok_or_else(|| NoRule::malformed(args))
-}
-
-/// `HEXPIRE`, `HPEXPIRE`, `HEXPIREAT`, `HPEXPIREAT key time [NX | XX | GT | LT] FIELDS n field…`.
-///
-/// Redis sends only the fields for which the condition held, Valkey 9 sends all: so it is dropped for a single
-/// field only.
-pub(super) fn hash_expire(args: &[Bytes], target: &Target, now_ms: u64) -> Ruled {
-    let first = fields(args, 3, 1)?;
-    let at = absolute(args, expiry(args).ok_or_else(|| NoRule::malformed(args))?, now_ms)?;
-    let condition = &args[3..first - 2];
-    if let Some(option) = condition.iter().find(|option| !is_any(option, &["nx", "xx", "gt", "lt"])) {
-        return Err(NoRule::option(args, option));
-    }
-    if !has(target, table::FIELD_EXPIRY) {
-        return Err(loses_field_expiries(args, target));
-    }
-    let several = args.len() - first > 1;
-    if (several || condition.is_empty()) && is_any(&args[0], &["hexpireat", "hpexpireat"]) {
-        return Ok(Rewritten::AsIs);
-    }
-    let condition = if several { condition } else { &[] };
-    instead(command("HPEXPIREAT", &[&args[1..2], &[at], condition, &args[first - 2..]]))
-}
-
-fn loses_field_expiries(args: &[Bytes], target: &Target) -> NoRule {
-    NoRule::new(
-        args,
-        format!(
-            "the target ({}) would lose field expiries; it must be Redis 7.4, Valkey 9.0 or newer",
-            target.server
-        ),
-    )
-}
-
-/// `HPERSIST key FIELDS n field…`. Where fields have no expiry there is none to take away.
-pub(super) fn hpersist(args: &[Bytes], target: &Target, _: u64) -> Ruled {
-    fields(args, 2, 1)?;
-    Ok(if has(target, table::FIELD_EXPIRY) { Rewritten::AsIs } else { Rewritten::Replaced(Vec::new()) })
-}
-
-/// `HGETDEL key FIELDS n field…`: Valkey sends it as it is.
-pub(super) fn hgetdel(args: &[Bytes], _: &Target, _: u64) -> Ruled {
-    let first = fields(args, 2, 1)?;
-    instead(command("HDEL", &[&args[1..2], &args[first..]]))
-}
-
-/// `HSETEX key [NX | XX] [FNX | FXX] [EX s | … | KEEPTTL] FIELDS n field value…`, the same words on Redis 8 and
-/// Valkey 9.
-pub(super) fn hsetex(args: &[Bytes], target: &Target, now_ms: u64) -> Ruled {
-    let first = fields(args, 2, 2)?;
-    let SetOptions { lifetime, plain } = set_options(args, 2, first - 2, now_ms)?;
-    let (key, pairs) = (&args[1..2], &args[first..]);
-    if has(target, table::HSETEX) {
-        let options = match lifetime {
-            _ if plain => return Ok(Rewritten::AsIs),
-            Lifetime::Forever => vec![],
-            Lifetime::Kept => vec![word("KEEPTTL")],
-            Lifetime::Until(at) => vec![word("PXAT"), at],
-        };
-        return instead(command("HSETEX", &[key, &options, &args[first - 2..]]));
-    }
-    let field_expiry = has(target, table::FIELD_EXPIRY);
-    let set = command("HSET", &[key, pairs]);
-    match lifetime {
-        Lifetime::Forever => instead(set),
-        Lifetime::Kept if !field_expiry => instead(set),
-        Lifetime::Kept => instead(command("EVAL", &[&[word(HSETEX_KEEPTTL), word("1")], key, pairs])),
-        Lifetime::Until(_) if !field_expiry => Err(loses_field_expiries(args, target)),
-        Lifetime::Until(at) => {
-            let names: Vec<Bytes> = pairs.iter().step_by(2).cloned().collect();
-            let count = Bytes::from(names.len().to_string());
-            let expire = command("HPEXPIREAT", &[key, &[at, word("FIELDS"), count], &names]);
-            Ok(Rewritten::Replaced(vec![set, expire]))
+/// `GETEX key [EX s | PX ms | EXAT s | PXAT ms | PERSIST]`: no server is known to send it.
+pub(super) fn getex(args: &[Bytes], _: &Target, now_ms: u64) -> Ruled {
+    match (args, expiry(args)) {
+        ([_, _], _) => Ok(Rewritten::Replaced(Vec::new())),
+        ([_, _, persist], _) if is(persist, "persist") => instead(command("PERSIST", &[&args[1..2]])),
+        ([_, _, _, _], Some(expiry)) => {
+            instead(command("PEXPIREAT", &[&args[1..2], &[absolute(args, expiry, now_ms)?]]))
         }
+        ([_, _, option, ..], _) => Err(NoRule::option(args, option)),
+        _ => Err(NoRule::malformed(args)),
     }
 }
 
@@ -350,106 +274,6 @@ pub(super) fn script(args: &[Bytes], _: &Target, _: u64) -> Ruled {
         [_, sub] if is(sub, "flush") => Ok(Rewritten::AsIs),
         [_, sub, _] if is(sub, "flush") => instead(command("SCRIPT", &[&args[1..2]])),
         _ => Err(NoRule::new(args, "this subcommand is not known; a newer replsync may know it")),
-    }
-}
-
-/// `FUNCTION LOAD [REPLACE] code | DELETE name | FLUSH [ASYNC | SYNC] | RESTORE payload [policy]`. Loading and
-/// restoring succeeded, so nothing was in the way.
-pub(super) fn function(args: &[Bytes], target: &Target, _: u64) -> Ruled {
-    if !has(target, table::REDIS_7_0) {
-        return Err(NoRule::new(
-            args,
-            format!("the target ({}) has no functions; it must be Redis 7.0, Valkey or newer", target.server),
-        ));
-    }
-    match args {
-        [_, sub, replace, _] if is(sub, "load") && is(replace, "replace") => Ok(Rewritten::AsIs),
-        [_, sub, code] if is(sub, "load") => {
-            instead(command("FUNCTION", &[&[word("LOAD"), word("REPLACE"), code.clone()]]))
-        }
-        [_, sub, _] if is(sub, "delete") => Ok(Rewritten::AsIs),
-        [_, sub] if is(sub, "flush") => Ok(Rewritten::AsIs),
-        [_, sub, how] if is(sub, "flush") && is_any(how, &["async", "sync"]) => Ok(Rewritten::AsIs),
-        [_, sub, payload, policy @ ..] if is(sub, "restore") => {
-            let policy = match policy {
-                [] => word("REPLACE"),
-                [policy] if is_any(policy, &["append", "replace"]) => word("REPLACE"),
-                [policy] if is(policy, "flush") => word("FLUSH"),
-                [policy, ..] => return Err(NoRule::option(args, policy)),
-            };
-            // What is inside (opcode 245 and a library's code) has been the same since 7.0.
-            let payload = payload_for(args, payload, target)?.unwrap_or_else(|| payload.clone());
-            instead(command("FUNCTION", &[&[word("RESTORE"), payload, policy]]))
-        }
-        _ => Err(NoRule::new(args, "this subcommand is not known; a newer replsync may know it")),
-    }
-}
-
-/// `RESTORE key ttl payload [REPLACE] [ABSTTL] [IDLETIME s] [FREQ n]`: it succeeded, so nothing was in the way.
-pub(super) fn restore(args: &[Bytes], target: &Target, now_ms: u64) -> Ruled {
-    let (mut at, mut hints) = (4, 4..4);
-    while let Some(option) = args.get(at) {
-        at += match option {
-            option if is_any(option, &["replace", "absttl"]) => 1,
-            option if is_any(option, &["idletime", "freq"]) && at + 1 < args.len() => {
-                hints = at..at + 2;
-                2
-            }
-            option => return Err(NoRule::option(args, option)),
-        };
-    }
-    let ttl = match expiry(args) {
-        Some(expiry) => absolute(args, expiry, now_ms)?,
-        None => word("0"),
-    };
-    let kind = args[3].first().copied().unwrap_or(0xff);
-    let payload = match payload_for(args, &args[3], target)? {
-        None => args[3].clone(),
-        Some(payload) if readable(kind, &args[3], target) => payload,
-        Some(_) => {
-            return Err(NoRule::new(
-                args,
-                format!("the target ({}) does not read a value of RDB type {kind}", target.server),
-            ));
-        }
-    };
-    let options = [word("REPLACE"), word("ABSTTL")];
-    instead(command("RESTORE", &[&args[1..2], &[ttl, payload], &options, &args[hints]]))
-}
-
-/// The RDB version in the footer of a DUMP payload: value, 2 bytes of version, 8 bytes of CRC-64, little-endian
-/// (`createDumpPayload` in `src/cluster.c`, `functionDumpCommand` in `src/functions.c`).
-fn payload_version(payload: &[u8]) -> Option<u16> {
-    let (_, footer) = payload.split_last_chunk::<10>()?;
-    Some(u16::from_le_bytes([footer[0], footer[1]]))
-}
-
-/// A payload with a footer that the target accepts; `None` when it accepts it as it is. Servers refuse a version
-/// above their own (`verifyDumpPayload` in `src/cluster.c`), Valkey also 12 to 79, which are Redis's.
-fn payload_for(args: &[Bytes], payload: &Bytes, target: &Target) -> Result<Option<Bytes>, NoRule> {
-    let version = payload_version(payload).ok_or_else(|| NoRule::malformed(args))?;
-    let own = target.server.rdb_version();
-    let foreign = (12..80).contains(&version) != (12..80).contains(&own) && version >= 12;
-    if version <= own && !foreign {
-        return Ok(None);
-    }
-    let mut bytes = payload[..payload.len() - 10].to_vec();
-    bytes.extend_from_slice(&own.min(11).to_le_bytes());
-    bytes.extend_from_slice(&crc64(&bytes).to_le_bytes());
-    Ok(Some(bytes.into()))
-}
-
-/// Whether the target reads values of this RDB type (`rdbLoadObject` in `src/rdb.c` of each version).
-fn readable(kind: u8, payload: &[u8], target: &Target) -> bool {
-    let server = &target.server;
-    let valkeys = payload_version(payload).is_some_and(|version| version >= 80);
-    match kind {
-        0..=5 | 9..=15 => true,
-        16..=19 => server.has((7, 0), None),
-        20..=21 => server.has((7, 2), None),
-        22 if valkeys => false, // Valkey 9's hash with field expiries, which only Valkey 9 reads
-        24..=25 => server.has((7, 4), None),
-        _ => false,
     }
 }
 

@@ -5,6 +5,8 @@
 
 use bytes::Bytes;
 
+use super::hashes as h;
+use super::payloads as p;
 use super::rules as r;
 use super::streams as x;
 use super::{NoRule, Rewritten, Target};
@@ -205,27 +207,27 @@ pub(super) static TABLE: &[Row] = &[
     row("fcall",            -3, Keys::Unknown,          redis(7, 0),            SCRIPT),
     row("flushall",         -1, Keys::Databases,        ALL,                    With(r::flush)),
     row("flushdb",          -1, Keys::Database,         ALL,                    With(r::flush)),
-    row("function",         -2, Keys::Functions,        redis(7, 0),            With(r::function)),
+    row("function",         -2, Keys::Functions,        redis(7, 0),            With(p::function)),
     row("geoadd",           -5, K,                      ALL,                    AsIs),
     row("georadius",        -6, Keys::Store,            ALL,                    With(r::georadius)),
     row("georadiusbymember",-5, Keys::Store,            ALL,                    With(r::georadius)),
     row("geosearchstore",   -8, KK,                     redis(6, 2),            With(r::geosearchstore)),
     row("getdel",            2, K,                      redis(6, 2),            With(r::delete)),
-    row("getex",            -2, K,                      redis(6, 2),            DECIDED),
+    row("getex",            -2, K,                      redis(6, 2),            With(r::getex)),
     row("getset",            3, K,                      ALL,                    AsIs),
     row("hdel",             -3, K,                      ALL,                    AsIs),
-    row("hexpire",          -6, K,                      FIELD_EXPIRY,           With(r::hash_expire)),
-    row("hexpireat",        -6, K,                      FIELD_EXPIRY,           With(r::hash_expire)),
-    row("hgetdel",          -5, K,                      both((8, 0), (9, 1)),   With(r::hgetdel)),
-    row("hgetex",           -5, K,                      both((8, 0), (9, 0)),   DECIDED),
+    row("hexpire",          -6, K,                      FIELD_EXPIRY,           With(h::hash_expire)),
+    row("hexpireat",        -6, K,                      FIELD_EXPIRY,           With(h::hash_expire)),
+    row("hgetdel",          -5, K,                      both((8, 0), (9, 1)),   With(h::hgetdel)),
+    row("hgetex",           -5, K,                      both((8, 0), (9, 0)),   With(h::hgetex)),
     row("hincrby",           4, K,                      ALL,                    AsIs),
     row("hincrbyfloat",      4, K,                      ALL,                    AsIs),
     row("hmset",            -4, K,                      ALL,                    AsIs),
-    row("hpersist",         -5, K,                      FIELD_EXPIRY,           With(r::hpersist)),
-    row("hpexpire",         -6, K,                      FIELD_EXPIRY,           With(r::hash_expire)),
-    row("hpexpireat",       -6, K,                      FIELD_EXPIRY,           With(r::hash_expire)),
+    row("hpersist",         -5, K,                      FIELD_EXPIRY,           With(h::hpersist)),
+    row("hpexpire",         -6, K,                      FIELD_EXPIRY,           With(h::hash_expire)),
+    row("hpexpireat",       -6, K,                      FIELD_EXPIRY,           With(h::hash_expire)),
     row("hset",             -4, K,                      ALL,                    AsIs),
-    row("hsetex",           -6, K,                      HSETEX,                 With(r::hsetex)),
+    row("hsetex",           -6, K,                      HSETEX,                 With(h::hsetex)),
     row("hsetnx",            4, K,                      ALL,                    With(r::unconditional)),
     row("incr",              2, K,                      ALL,                    AsIs),
     row("incrby",            3, K,                      ALL,                    AsIs),
@@ -258,8 +260,8 @@ pub(super) static TABLE: &[Row] = &[
     row("rename",            3, KK,                     ALL,                    AsIs),
     row("renamenx",          3, KK,                     ALL,                    With(r::unconditional)),
     row("replconf",         -1, Keys::None,             ALL,                    Drop("replconf")),
-    row("restore",          -4, K,                      ALL,                    With(r::restore)),
-    row("restore-asking",   -4, K,                      ALL,                    With(r::restore)),
+    row("restore",          -4, K,                      ALL,                    With(p::restore)),
+    row("restore-asking",   -4, K,                      ALL,                    With(p::restore)),
     row("rpop",             -2, K,                      ALL,                    With(r::pop)),
     row("rpoplpush",         3, KK,                     ALL,                    AsIs),
     row("rpush",            -3, K,                      ALL,                    AsIs),
