@@ -1,1 +1,18 @@
-//! What the end-to-end tests share: real servers, a writer, and a comparison by ordinary commands.
+//! What the end-to-end tests share: real servers, a seeded filling and writer, and a comparison by ordinary commands.
+//!
+//! Nothing in here uses replsync itself: the oracle talks to the servers through the `redis` crate, so that a
+//! mistake in the library cannot hide itself.
+
+pub mod client;
+pub mod contents;
+pub mod digest;
+pub mod fill;
+pub mod node;
+pub mod server;
+pub mod settle;
+pub mod writer;
+
+/// The folder of the workspace.
+pub fn workspace() -> &'static std::path::Path {
+    std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
