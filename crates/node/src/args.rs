@@ -1,0 +1,214 @@
+//! Arguments.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+use replsync::endpoint::Endpoint;
+
+use crate::exit::Failure;
+
+/// Moves live Redis and Valkey data between servers and versions.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100, propagate_version = true)]
+pub struct Args {
+    #[command(subcommand)]
+    pub command: Command,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Migrate(Migrate),
+    Doctor(Doctor),
+}
+
+/// How results, progress and logs are shown.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Output")]
+pub struct Output {
+    /// Print the result as one JSON document on standard output
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Show no progress
+    #[arg(long, global = true)]
+    pub no_progress: bool,
+    /// Log more; twice for debugging
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+    /// How logs on standard error look
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+const SERVERS: &str = "\
+Servers:
+  redis://[user[:password]@]host[:port]   unix:///path/to/socket
+  A password in a URL can be seen by everybody with `ps`. Better: the environment
+  (REPLSYNC_FROM_PASSWORD, REPLSYNC_TO_PASSWORD) or a file (--from-password-file).";
+
+const MIGRATE_EXAMPLES: &str = "\
+Examples:
+  replsync-node migrate redis://legacy redis://v2 --until caught-up
+  replsync-node migrate redis://legacy:6379 redis://v2:6379 --flush-target --json
+
+Exit codes: 0 done · 2 wrong usage · 3 a server could not be reached, or refused
+            4 stopped by a signal · 5 the target is not to be used";
+
+/// Copy a live server into another one and follow what its clients write
+///
+/// The source is read as by a replica (a full sync, for which it forks), the target is written as by an ordinary
+/// client. All databases, functions and expiries are moved, across versions too. Without --until it follows the
+/// source until it is stopped (SIGINT or SIGTERM), which it does between two transactions.
+#[derive(Debug, clap::Args)]
+#[command(after_help = MIGRATE_EXAMPLES, after_long_help = format!("{SERVERS}\n\n{MIGRATE_EXAMPLES}"))]
+pub struct Migrate {
+    /// The server to copy from, such as redis://legacy:6379
+    pub from: Endpoint,
+    /// The server to copy to
+    pub to: Endpoint,
+    /// When to end by itself: once the target has everything up to where the source was when the copy was in
+    #[arg(long, value_enum)]
+    pub until: Option<Until>,
+    /// Delete everything on the target first
+    #[arg(long)]
+    pub flush_target: bool,
+    /// How the copy begins; full-sync makes the source fork
+    #[arg(long, value_enum, default_value_t = Method::FullSync)]
+    pub method: Method,
+    /// Attach to a source that takes writes only with enough replicas, and counts us as one
+    #[arg(long)]
+    pub allow_counted_as_replica: bool,
+    /// Go on without something that cannot be moved
+    #[arg(long, value_enum)]
+    pub allow_loss: Vec<Loss>,
+    /// Build values larger than this (as RDB, in bytes) by commands in pieces instead of one RESTORE
+    #[arg(long, value_name = "BYTES", default_value_t = 1024 * 1024)]
+    pub big_value_bytes: usize,
+    /// Give up when the link to the source stays down for this many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub reconnect_for: u64,
+    #[command(flatten)]
+    pub from_password: FromPassword,
+    #[command(flatten)]
+    pub to_password: ToPassword,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Until {
+    CaughtUp,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Method {
+    FullSync,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Loss {
+    /// What modules keep outside the keyspace
+    ModuleAux,
+}
+
+/// Say what can be done from here, and what stands in the way; changes nothing
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example: replsync-node doctor redis://legacy --to redis://v2\n\nExit codes: 0 all well · 1 something stands in the way · 3 a server could not be reached",
+    after_long_help = SERVERS
+)]
+pub struct Doctor {
+    /// The server to copy from
+    pub from: Endpoint,
+    /// The server to copy to
+    #[arg(long)]
+    pub to: Option<Endpoint>,
+    #[command(flatten)]
+    pub from_password: FromPassword,
+    #[command(flatten)]
+    pub to_password: ToPassword,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct FromPassword {
+    /// A file that holds the source's password
+    #[arg(long, value_name = "FILE")]
+    pub from_password_file: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct ToPassword {
+    /// A file that holds the target's password
+    #[arg(long, value_name = "FILE")]
+    pub to_password_file: Option<PathBuf>,
+}
+
+impl FromPassword {
+    /// The source with its password.
+    pub fn apply(&self, from: &Endpoint) -> Result<Endpoint, Failure> {
+        with_password(from, "FROM", self.from_password_file.as_deref())
+    }
+}
+
+impl ToPassword {
+    /// The target with its password.
+    pub fn apply(&self, to: &Endpoint) -> Result<Endpoint, Failure> {
+        with_password(to, "TO", self.to_password_file.as_deref())
+    }
+}
+
+/// A file comes first, then the URL, then the environment. It is read here and not by clap, whose help and errors
+/// show values.
+fn with_password(endpoint: &Endpoint, side: &str, file: Option<&Path>) -> Result<Endpoint, Failure> {
+    if let Some(db) = endpoint.db {
+        return Err(Failure::usage(format!("{side}: all databases are moved; leave /{db} out of the URL")));
+    }
+    if let Some(path) = file {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            Failure::usage(format!("cannot read the password file {}: {error}", path.display()))
+        })?;
+        let password = text.strip_suffix('\n').unwrap_or(&text);
+        return Ok(endpoint
+            .clone()
+            .with_password(password.strip_suffix('\r').unwrap_or(password).to_owned()));
+    }
+    if endpoint.has_password() {
+        tracing::warn!(
+            "the password in the URL of {side} can be seen with ps: REPLSYNC_{side}_PASSWORD hides it"
+        );
+        return Ok(endpoint.clone());
+    }
+    match std::env::var(format!("REPLSYNC_{side}_PASSWORD")) {
+        Ok(password) if !password.is_empty() => Ok(endpoint.clone().with_password(password)),
+        Ok(_) | Err(std::env::VarError::NotPresent) => Ok(endpoint.clone()),
+        Err(std::env::VarError::NotUnicode(_)) => {
+            Err(Failure::usage(format!("REPLSYNC_{side}_PASSWORD is not UTF-8")))
+        }
+    }
+}
+
+impl Migrate {
+    /// As the library wants it.
+    pub fn options(&self) -> replsync::migrate::Options {
+        let Method::FullSync = self.method;
+        let mut options = replsync::migrate::Options {
+            until: match self.until {
+                Some(Until::CaughtUp) => replsync::migrate::Until::CaughtUp,
+                None => replsync::migrate::Until::Stopped,
+            },
+            flush_target: self.flush_target,
+            allow_counted_as_replica: self.allow_counted_as_replica,
+            reconnect_for: Duration::from_secs(self.reconnect_for),
+            ..Default::default()
+        };
+        options.copy.big_value_bytes = self.big_value_bytes;
+        options.copy.allow_module_aux_loss = self.allow_loss.contains(&Loss::ModuleAux);
+        options
+    }
+}

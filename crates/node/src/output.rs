@@ -1,0 +1,56 @@
+//! Standard output carries results, standard error everything else.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use crate::args::Output;
+use crate::exit::ExitCode;
+
+/// Prints a result: as JSON where that is asked, else as text for people.
+pub fn result(output: &Output, document: &impl Serialize, text: &str) {
+    let mut out = io::stdout().lock();
+    let written = match output.json {
+        true => {
+            serde_json::to_string(document).map_err(io::Error::other).and_then(|json| writeln!(out, "{json}"))
+        }
+        false => write!(out, "{text}"),
+    };
+    // Who has stopped reading has read enough.
+    let _ = written.and_then(|()| out.flush());
+}
+
+#[derive(Serialize)]
+struct ErrorDocument<'a> {
+    error: &'a str,
+    exit_code: u8,
+}
+
+/// Prints why a command failed: on standard error for people, with `--json` on standard output for scripts, too.
+pub fn error(output: &Output, message: &str, code: ExitCode) {
+    let _ = writeln!(io::stderr(), "error: {message}");
+    if output.json {
+        result(output, &ErrorDocument { error: message, exit_code: code as u8 }, "");
+    }
+}
+
+/// A count with thousands apart: 1,234,567.
+pub fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn counts_are_readable() {
+        assert_eq!([0, 999, 1000, 1234567].map(super::count), ["0", "999", "1,000", "1,234,567"]);
+    }
+}

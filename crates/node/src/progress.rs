@@ -1,0 +1,122 @@
+//! Progress: a bar on a terminal, a plain line every 10 s elsewhere.
+
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use replsync::migrate::{Phase, Progress};
+use tokio::sync::watch;
+
+use crate::args::Output;
+use crate::output::count;
+
+const BAR_EVERY: Duration = Duration::from_millis(250);
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
+/// A bar, where standard error is a terminal and progress is wanted.
+pub fn bar(output: &Output) -> Option<ProgressBar> {
+    let wanted = !output.no_progress && std::io::stderr().is_terminal();
+    wanted.then(|| {
+        let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg}") {
+            bar.set_style(style);
+        }
+        bar
+    })
+}
+
+/// Shows progress until the other side is dropped.
+pub async fn show(mut progress: watch::Receiver<Progress>, output: &Output, bar: Option<ProgressBar>) {
+    if output.no_progress {
+        return;
+    }
+    let mut meter = Meter::new();
+    let mut shown = None;
+    let mut line_at = Instant::now();
+    while progress.has_changed().is_ok() {
+        let now = *progress.borrow_and_update();
+        meter.take(&now);
+        match &bar {
+            Some(bar) => {
+                bar.set_message(meter.describe(&now));
+                bar.tick();
+            }
+            // A change of phase is worth a line at once.
+            None if shown != Some(now.phase) || line_at.elapsed() >= LINE_EVERY => {
+                (shown, line_at) = (Some(now.phase), Instant::now());
+                let _ = writeln!(std::io::stderr(), "{}", meter.describe(&now));
+            }
+            None => {}
+        }
+        tokio::time::sleep(BAR_EVERY).await;
+    }
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
+    }
+}
+
+/// Rates over the last seconds.
+struct Meter {
+    samples: Vec<(Instant, Progress)>,
+}
+
+impl Meter {
+    /// Rates are taken over this time.
+    const WINDOW: Duration = Duration::from_secs(5);
+
+    fn new() -> Self {
+        Self { samples: Vec::new() }
+    }
+
+    fn take(&mut self, progress: &Progress) {
+        let now = Instant::now();
+        self.samples.retain(|(at, _)| now.duration_since(*at) <= Self::WINDOW);
+        self.samples.push((now, *progress));
+    }
+
+    /// Growth per second of what `of` reads.
+    fn rate(&self, of: impl Fn(&Progress) -> u64) -> f64 {
+        match (self.samples.first(), self.samples.last()) {
+            (Some((from, before)), Some((to, after))) if to > from => {
+                of(after).saturating_sub(of(before)) as f64 / to.duration_since(*from).as_secs_f64()
+            }
+            _ => 0.0,
+        }
+    }
+
+    /// One line for people.
+    fn describe(&self, progress: &Progress) -> String {
+        let down = if progress.link_down { "  LINK DOWN, trying again" } else { "" };
+        match progress.phase {
+            Phase::Examining => "looking at both servers".to_owned(),
+            Phase::Waiting => format!("waiting for the source's RDB{down}"),
+            Phase::Copying => {
+                let (keys, keys_rate) = (count(progress.keys), self.rate(|progress| progress.keys));
+                let bytes_rate = HumanBytes(self.rate(|progress| progress.rdb_bytes) as u64);
+                let total = count(progress.keys_total.max(progress.keys));
+                let left = time_left(progress.keys_total.saturating_sub(progress.keys), keys_rate);
+                let rate = count(keys_rate as u64);
+                format!("copying  {keys} of about {total} keys  {rate} keys/s  {bytes_rate}/s{left}{down}")
+            }
+            Phase::CatchingUp | Phase::Following => {
+                let name = if progress.phase == Phase::Following { "following" } else { "catching up" };
+                let (commands, rate) = (count(progress.commands), self.rate(|progress| progress.commands));
+                let (lag, offset) = (HumanBytes(progress.lag_bytes()), progress.applied_offset);
+                let left = match progress.phase {
+                    Phase::Following => String::new(),
+                    _ => time_left(progress.lag_bytes(), self.rate(|progress| progress.applied_offset)),
+                };
+                let rate = count(rate as u64);
+                format!("{name}  {commands} commands  {rate}/s  lag {lag}{left}  offset {offset}{down}")
+            }
+        }
+    }
+}
+
+fn time_left(left: u64, rate: f64) -> String {
+    if left == 0 || rate < 1.0 {
+        return String::new();
+    }
+    let seconds = (left as f64 / rate).ceil() as u64;
+    format!("  {}:{:02} left", seconds / 60, seconds % 60)
+}

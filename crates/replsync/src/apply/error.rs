@@ -1,0 +1,128 @@
+//! What ends the writing.
+
+use std::fmt;
+
+use super::Place;
+use crate::{command, endpoint, rdb};
+
+/// Something that the target cannot hold, and that was not allowed to be lost.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Loss {
+    /// Function libraries, on a target before 7.0.
+    #[error("the source has functions and {0} has none; delete them on the source or use a newer target")]
+    Functions(String),
+    /// Field expiries, on a target without them.
+    #[error("hash fields have expiries and {0} has none; use Redis 7.4 or Valkey 9 or newer as the target")]
+    FieldExpiries(String),
+    /// Data that a module keeps outside the keyspace.
+    #[error(
+        "the module type {0} keeps data outside the keyspace, which no command can move; --allow-loss module-aux goes on without it"
+    )]
+    ModuleAux(String),
+    /// Metadata that modules attached to a key.
+    #[error("modules attached metadata to this key, which no command can move")]
+    KeyMetadata,
+    /// A value that the target neither loads nor has commands for.
+    #[error("a {kind} written as type {type_byte}, which {target} does not load and no command builds")]
+    Value {
+        /// What it is.
+        kind: &'static str,
+        /// The type byte in the RDB.
+        type_byte: u8,
+        /// The target.
+        target: String,
+    },
+    /// Pending entries given back by their consumers (RDB 14).
+    #[error("pending entries without a consumer, which {0} cannot hold")]
+    NackedEntries(String),
+}
+
+/// What ends the writing into a target.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The connection to the target failed.
+    #[error(transparent)]
+    Connection(#[from] endpoint::Error),
+    /// The target answered a command with an error.
+    #[error("{target} refused {command}{at}: {reply}")]
+    Refused {
+        /// The target's address.
+        target: String,
+        /// The command's name.
+        command: String,
+        /// Database, key, and place in the source.
+        at: Box<At>,
+        /// The error reply, or what is wrong with the reply.
+        reply: String,
+    },
+    /// The RDB cannot be read.
+    #[error("the RDB from the source: {0}")]
+    Rdb(#[from] rdb::Error),
+    /// The RDB ended before the payload that carried it.
+    #[error("the RDB from the source ended at byte {0}, but more bytes follow in its payload")]
+    BehindRdb(u64),
+    /// Something would be lost.
+    #[error("would lose data{at}: {loss}")]
+    Loss {
+        /// What.
+        loss: Loss,
+        /// Database, key, and place in the source.
+        at: Box<At>,
+    },
+    /// The stream holds a command that cannot be brought to the target.
+    #[error("the stream cannot be applied{at}: {source}")]
+    NoRule {
+        /// Why.
+        source: command::NoRule,
+        /// Database, key, and place in the source.
+        at: Box<At>,
+    },
+    /// The stream breaks its own rules.
+    #[error("the replication stream makes no sense{at}: {what}")]
+    Stream {
+        /// What is wrong.
+        what: &'static str,
+        /// Where.
+        at: Box<At>,
+    },
+    /// A transaction that is too large to be held until its EXEC.
+    #[error("a transaction of more than {limit_bytes} bytes{at}")]
+    TransactionTooLarge {
+        /// The limit.
+        limit_bytes: usize,
+        /// Where it stands.
+        at: Box<At>,
+    },
+    /// The thread that reads the RDB ended without a word.
+    #[error("reading the RDB stopped: {0}")]
+    Stopped(&'static str),
+}
+
+/// What an error is about: database, key, and place in the source; as far as they are known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct At {
+    /// The database.
+    pub db: Option<u32>,
+    /// The key.
+    pub key: Option<Vec<u8>>,
+    /// The place in the source.
+    pub place: Option<Place>,
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut parts = Vec::new();
+        if let Some(key) = &self.key {
+            let shown = &key[..key.len().min(120)];
+            let dots = if shown.len() < key.len() { "…" } else { "" };
+            parts.push(format!("key \"{}{dots}\"", shown.escape_ascii()));
+        }
+        if let Some(db) = self.db {
+            parts.push(format!("database {db}"));
+        }
+        if let Some(place) = self.place {
+            parts.push(place.to_string());
+        }
+        if parts.is_empty() { Ok(()) } else { write!(f, " ({})", parts.join(", ")) }
+    }
+}

@@ -1,0 +1,20 @@
+//! Writing into a target: an RDB's entries and a stream's commands, as an ordinary client.
+//!
+//! Planning is apart from sending. [`Copier`] and [`Follower`] turn entries and commands into [`Batch`]es:
+//! encoded commands that remember what each of them is about; plain code without I/O. [`Pipeline`] sends batches
+//! in order over one connection, checks every reply, and says how far the target has got.
+
+mod batch;
+mod copy;
+mod error;
+mod follow;
+mod pieces;
+mod pipeline;
+mod target;
+
+pub use batch::{Batch, Place};
+pub use copy::{Copied, Copier, CopyOptions};
+pub use error::{Error, Loss};
+pub use follow::{Dropped, Follower};
+pub use pipeline::{Applied, Pipeline};
+pub use target::{Eviction, Target};

@@ -1,0 +1,208 @@
+//! Batches on their way: sent in order over one connection, every reply checked.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, split};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::{Batch, Error};
+use crate::endpoint::{self, Socket};
+use crate::resp::{Reply, ReplyDecoder};
+
+/// How many batches may wait to be sent, and how many may be sent without their replies.
+const BATCHES_WAITING_MAX: usize = 16;
+/// A target that answers nothing for this long is taken for dead.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How far the target has got: what it has answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Keys of the copy.
+    pub keys: u64,
+    /// Commands of the stream.
+    pub commands: u64,
+    /// Bytes sent and answered.
+    pub bytes: u64,
+    /// The stream's offset, once the stream is applied.
+    pub offset: Option<u64>,
+}
+
+/// A connection to a target, fed with batches.
+#[derive(Debug)]
+pub struct Pipeline {
+    batches: mpsc::Sender<Batch>,
+    applied: watch::Receiver<Applied>,
+    task: JoinHandle<Result<(), Error>>,
+}
+
+impl Pipeline {
+    /// Starts to write into `socket`, an authenticated connection to `target` with nothing unread on it.
+    pub fn start(socket: Socket, target: String) -> Self {
+        let (batches, waiting) = mpsc::channel(BATCHES_WAITING_MAX);
+        let (progress, applied) = watch::channel(Applied::default());
+        Self { batches, applied, task: tokio::spawn(run(socket, target, waiting, progress)) }
+    }
+
+    /// Hands in a batch; waits while the target is behind. False when the pipeline has broken.
+    pub async fn send(&self, batch: Batch) -> bool {
+        self.batches.send(batch).await.is_ok()
+    }
+
+    /// Where a thread hands in batches. When it is closed, [`failure`](Self::failure) says why.
+    pub fn batches(&self) -> mpsc::Sender<Batch> {
+        self.batches.clone()
+    }
+
+    /// How far the target has got.
+    pub fn applied(&self) -> watch::Receiver<Applied> {
+        self.applied.clone()
+    }
+
+    /// Waits for the pipeline to break; never returns while it goes well.
+    pub async fn failure(&mut self) -> Error {
+        match (&mut self.task).await {
+            Ok(Err(error)) => error,
+            Ok(Ok(())) | Err(_) => Error::Stopped("the connection to the target was closed"),
+        }
+    }
+
+    /// Waits until everything that was handed in is answered. All other senders must be dropped.
+    pub async fn finish(self) -> Result<Applied, Error> {
+        drop(self.batches);
+        match self.task.await {
+            Ok(ended) => ended?,
+            Err(_) => return Err(Error::Stopped("the task that writes into the target panicked")),
+        }
+        Ok(*self.applied.borrow())
+    }
+}
+
+async fn run(
+    socket: Socket,
+    target: String,
+    waiting: mpsc::Receiver<Batch>,
+    progress: watch::Sender<Applied>,
+) -> Result<(), Error> {
+    let (input, output) = split(socket);
+    let (sent, unanswered) = mpsc::channel(BATCHES_WAITING_MAX);
+    let checking = check(input, &target, unanswered, progress);
+    tokio::pin!(checking);
+    tokio::select! {
+        checked = &mut checking => checked,
+        Err(broken) = send(output, &target, waiting, sent) => {
+            // A target that closes the connection has often said why, and that says more than a broken pipe.
+            match timeout(Duration::from_secs(1), checking).await {
+                Ok(Err(error)) => Err(error),
+                _ => Err(broken),
+            }
+        }
+    }
+}
+
+/// Sends batches and passes them on to the one who awaits their replies.
+async fn send(
+    mut output: WriteHalf<Socket>,
+    target: &str,
+    mut waiting: mpsc::Receiver<Batch>,
+    sent: mpsc::Sender<Batch>,
+) -> Result<(), Error> {
+    while let Some(batch) = waiting.recv().await {
+        let bytes = batch.bytes.clone();
+        // The other side leaves only when it has failed, and then says so.
+        if sent.send(batch).await.is_err() {
+            return std::future::pending().await;
+        }
+        output.write_all(&bytes).await.map_err(|source| broken(target, source))?;
+    }
+    Ok(())
+}
+
+/// Awaits the replies to all batches, in order.
+async fn check(
+    input: ReadHalf<Socket>,
+    target: &str,
+    mut unanswered: mpsc::Receiver<Batch>,
+    progress: watch::Sender<Applied>,
+) -> Result<(), Error> {
+    let mut replies = Replies { input, target, decoder: ReplyDecoder::default(), buffer: BytesMut::new() };
+    loop {
+        let batch = tokio::select! {
+            // A batch is told of before it is sent, so its replies cannot come first.
+            biased;
+            batch = unanswered.recv() => match batch {
+                Some(batch) => batch,
+                None => return Ok(()),
+            },
+            // Nothing is due: what comes now is the connection's end, or nonsense.
+            unasked = replies.next() => return Err(match unasked {
+                Ok(reply) => replies.unexpected(&reply),
+                Err(error) => error,
+            }),
+        };
+        for index in 0..batch.replies() {
+            let reply = timeout(REPLY_TIMEOUT, replies.next()).await.map_err(|_| replies.silent())??;
+            batch.judge(index, &reply).map_err(|(command, at, reply)| Error::Refused {
+                target: target.to_owned(),
+                command,
+                at: Box::new(at),
+                reply,
+            })?;
+        }
+        progress.send_modify(|applied| {
+            applied.keys += batch.keys;
+            applied.commands += batch.commands;
+            applied.bytes += batch.bytes.len() as u64;
+            applied.offset = batch.offset.or(applied.offset);
+        });
+    }
+}
+
+/// The replies of a target, one after the other.
+struct Replies<'a> {
+    input: ReadHalf<Socket>,
+    target: &'a str,
+    decoder: ReplyDecoder,
+    buffer: BytesMut,
+}
+
+impl Replies<'_> {
+    /// The next reply. Nothing is lost when this is dropped while it waits.
+    async fn next(&mut self) -> Result<Reply, Error> {
+        loop {
+            let reply = self.decoder.next(&mut self.buffer).map_err(|source| endpoint::Error::Protocol {
+                server: self.target.to_owned(),
+                what: "a command".to_owned(),
+                source,
+            })?;
+            if let Some(reply) = reply {
+                return Ok(reply);
+            }
+            self.buffer.reserve(64 * 1024);
+            match self.input.read_buf(&mut self.buffer).await {
+                Ok(0) => return Err(broken(self.target, io::ErrorKind::UnexpectedEof.into())),
+                Ok(_) => {}
+                Err(source) => return Err(broken(self.target, source)),
+            }
+        }
+    }
+
+    fn unexpected(&self, reply: &Reply) -> Error {
+        let reply = reply.error().unwrap_or_else(|| "a reply that nobody asked for".to_owned());
+        let at = Box::default();
+        Error::Refused { target: self.target.to_owned(), command: "the connection".to_owned(), at, reply }
+    }
+
+    fn silent(&self) -> Error {
+        let what = "a command".to_owned();
+        endpoint::Error::Timeout { server: self.target.to_owned(), what, after: REPLY_TIMEOUT }.into()
+    }
+}
+
+fn broken(target: &str, source: io::Error) -> Error {
+    endpoint::Error::Broken { server: target.to_owned(), what: "writing into the target".to_owned(), source }
+        .into()
+}

@@ -1,1 +1,0 @@
-//! Commands of the replication stream: what each touches and how it is rewritten.

@@ -1,1 +1,0 @@
-//! Servers by URL: connections, authentication, who answers.

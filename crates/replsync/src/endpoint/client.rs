@@ -1,0 +1,113 @@
+//! A connection that asks and waits: for INFO, CONFIG and the like, not for bulk work.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+
+use super::{Endpoint, Error, Info, Socket};
+use crate::resp::{Reply, ReplyDecoder, write_command};
+
+/// A connection, authenticated.
+#[derive(Debug)]
+pub struct Client {
+    server: String,
+    socket: Socket,
+    limit: Duration,
+    input: BytesMut,
+    decoder: ReplyDecoder,
+}
+
+impl Client {
+    /// Connects and authenticates. `limit` bounds connecting and, from then on, each answer.
+    pub async fn connect(endpoint: &Endpoint, limit: Duration) -> Result<Self, Error> {
+        let socket = Socket::connect(endpoint, limit).await?;
+        let mut client = Self {
+            server: endpoint.to_string(),
+            socket,
+            limit,
+            input: BytesMut::new(),
+            decoder: ReplyDecoder::default(),
+        };
+        if let Some(credentials) = endpoint.credentials.as_ref().filter(|_| endpoint.has_password()) {
+            let mut request = BytesMut::new();
+            credentials.write(&mut request);
+            client.exchange("AUTH", &request).await?;
+        }
+        Ok(client)
+    }
+
+    /// The socket, with nothing unread on it, for other use.
+    pub fn into_socket(self) -> Socket {
+        self.socket
+    }
+
+    /// Sends a command and returns its reply; an error reply is an error.
+    pub async fn ask<A: AsRef<[u8]>>(&mut self, args: &[A]) -> Result<Reply, Error> {
+        let mut request = BytesMut::new();
+        write_command(&mut request, args);
+        let name: Vec<_> = args.iter().take(2).map(|arg| String::from_utf8_lossy(arg.as_ref())).collect();
+        self.exchange(&name.join(" "), &request).await
+    }
+
+    /// Like [`ask`](Self::ask), where the reply is text.
+    pub async fn ask_text<A: AsRef<[u8]>>(&mut self, args: &[A]) -> Result<String, Error> {
+        let reply = self.ask(args).await?;
+        reply.text().ok_or_else(|| self.unexpected(args, &reply))
+    }
+
+    /// `INFO`, all of its default sections.
+    pub async fn info(&mut self) -> Result<Info, Error> {
+        let text = self.ask_text(&["INFO"]).await?;
+        Info::parse(&text).map_err(|source| Error::Info { server: self.server.clone(), source })
+    }
+
+    /// A configuration setting, or `None` where the server does not have it or this user may not read it.
+    pub async fn config(&mut self, name: &str) -> Result<Option<String>, Error> {
+        match self.ask(&["CONFIG", "GET", name]).await {
+            Ok(Reply::Array(pair)) => Ok(pair.get(1).and_then(Reply::text)),
+            Ok(_) | Err(Error::Refused { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The error for a reply of another kind than `args` has.
+    pub fn unexpected<A: AsRef<[u8]>>(&self, args: &[A], reply: &Reply) -> Error {
+        let command = args.first().map(|name| String::from_utf8_lossy(name.as_ref()).into_owned());
+        let reply = format!("{reply:?}").chars().take(120).collect();
+        Error::Unexpected { server: self.server.clone(), command: command.unwrap_or_default(), reply }
+    }
+
+    async fn exchange(&mut self, what: &str, request: &[u8]) -> Result<Reply, Error> {
+        let broken = |source| Error::Broken { server: self.server.clone(), what: what.to_owned(), source };
+        let answer = async {
+            self.socket.write_all(request).await.map_err(broken)?;
+            loop {
+                let reply = self.decoder.next(&mut self.input).map_err(|source| Error::Protocol {
+                    server: self.server.clone(),
+                    what: what.to_owned(),
+                    source,
+                })?;
+                if let Some(reply) = reply {
+                    return Ok(reply);
+                }
+                if self.socket.read_buf(&mut self.input).await.map_err(broken)? == 0 {
+                    return Err(broken(io::ErrorKind::UnexpectedEof.into()));
+                }
+            }
+        };
+        let reply = timeout(self.limit, answer).await.map_err(|_| Error::Timeout {
+            server: self.server.clone(),
+            what: what.to_owned(),
+            after: self.limit,
+        })??;
+        match reply.error() {
+            Some(reply) => {
+                Err(Error::Refused { server: self.server.clone(), command: what.to_owned(), reply })
+            }
+            None => Ok(reply),
+        }
+    }
+}

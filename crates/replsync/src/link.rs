@@ -1,1 +1,0 @@
-//! The replica link: a live replication connection, kept up.

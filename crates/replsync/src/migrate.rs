@@ -1,1 +1,0 @@
-//! A live migration, told as a story.

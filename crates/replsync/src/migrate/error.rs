@@ -1,0 +1,90 @@
+//! What ends a migration before its time.
+
+use crate::psync::{self, Position};
+use crate::{apply, endpoint, link};
+
+use super::Finding;
+
+/// Why a migration failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A server could not be asked.
+    #[error(transparent)]
+    Endpoint(#[from] endpoint::Error),
+    /// The pair cannot be migrated, or not safely.
+    #[error("{0}")]
+    Refused(Finding),
+    /// The replication link is down for good.
+    #[error("the link to the source: {0}")]
+    Link(#[source] link::Error),
+    /// The link broke while the RDB came.
+    #[error("the link to the source broke {received_bytes} bytes into the RDB: {source}")]
+    CopyCut {
+        /// Bytes of the RDB that had come.
+        received_bytes: u64,
+        /// Why.
+        source: link::Error,
+    },
+    /// The source answered a reconnect with a full resync: what was copied may hold keys that it has deleted
+    /// since.
+    #[error(
+        "the source could not continue at {from} and offered a full resync from {to}: the target may hold keys \
+         that the source has deleted meanwhile; enlarge repl-backlog-size on the source and run again with --flush-target"
+    )]
+    FullResyncAgain {
+        /// Where the copy or the stream had got to.
+        from: Position,
+        /// What was offered.
+        to: Position,
+    },
+    /// Writing into the target failed.
+    #[error(transparent)]
+    Apply(#[from] apply::Error),
+}
+
+/// What an error means to the one who runs the job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// Wrong usage or configuration; nothing was done.
+    Usage,
+    /// A server could not be reached, or refused.
+    Unreachable,
+    /// The result could not be made exact or safe: the target is not to be used.
+    Unsafe,
+}
+
+impl Error {
+    /// What this means to the one who runs the job.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Error::Refused(finding) => finding.kind,
+            // The stream broke off in the middle: the target is a fragment of what was to come.
+            Error::Link(link::Error::Protocol { source: psync::Error::Stream { .. }, .. }) => {
+                ErrorKind::Unsafe
+            }
+            Error::Endpoint(_) | Error::Link(_) => ErrorKind::Unreachable,
+            Error::CopyCut { .. } | Error::FullResyncAgain { .. } => ErrorKind::Unsafe,
+            Error::Apply(apply::Error::Connection(_)) => ErrorKind::Unreachable,
+            Error::Apply(apply::Error::Refused { reply, .. }) if is_the_targets_state(reply) => {
+                ErrorKind::Unreachable
+            }
+            Error::Apply(_) => ErrorKind::Unsafe,
+        }
+    }
+}
+
+/// Whether an error reply speaks of the target's state or of our rights there, not of the data.
+fn is_the_targets_state(reply: &str) -> bool {
+    const STATES: [&str; 9] = [
+        "OOM",
+        "READONLY",
+        "LOADING",
+        "NOAUTH",
+        "NOPERM",
+        "MISCONF",
+        "MASTERDOWN",
+        "NOREPLICAS",
+        "CLUSTERDOWN",
+    ];
+    STATES.iter().any(|state| reply.starts_with(state))
+}

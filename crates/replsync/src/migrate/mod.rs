@@ -1,0 +1,20 @@
+//! A live migration: copy a server's keyspace, then follow what its clients write.
+//!
+//! ```text
+//! examine both ► refuse what cannot go well ► flush the target, if told
+//!   ► full sync from the source: RDB ► a thread parses it ► commands for the target
+//!   ► the stream behind the RDB, rewritten for the target, transaction by transaction
+//!   ► caught up: applied up to the offset that the source reported after the copy was in
+//! ```
+//!
+//! The target is written as by an ordinary client; it stays a master and needs no configuration.
+
+mod error;
+mod examine;
+mod job;
+mod report;
+
+pub use error::{Error, ErrorKind};
+pub use examine::{Examination, Finding, Severity, Subject, examine};
+pub use job::{Options, Until, migrate};
+pub use report::{Ended, Phase, Progress, Report};

@@ -1,1 +1,0 @@
-//! The replica side of PSYNC, sans-IO.

@@ -1,1 +1,0 @@
-//! RDB: the format of dumps, on disk and on the wire.

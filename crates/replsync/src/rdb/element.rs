@@ -1,0 +1,177 @@
+//! Values as clients see them, in pieces, whatever their encoding.
+
+use std::fmt;
+
+use super::ModuleId;
+
+/// A stream entry's id.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamId {
+    /// Milliseconds since the epoch, as a rule.
+    pub ms: u64,
+    /// The number within the millisecond.
+    pub seq: u64,
+}
+
+impl fmt::Display for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.ms, self.seq)
+    }
+}
+
+/// A piece of a value, in the order of the file. Integers are given as their decimal text, which is what
+/// clients see.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Element<'a> {
+    /// The next part of a string. An empty string has one empty part, a long one parts of up to 1 MiB; a
+    /// compressed one comes whole.
+    StringPart(&'a [u8]),
+    /// An item of a list, from the head on.
+    ListItem(&'a [u8]),
+    /// A member of a set.
+    SetMember(&'a [u8]),
+    /// A member of a sorted set.
+    ZsetMember {
+        /// The member.
+        member: &'a [u8],
+        /// Its score, never NaN.
+        score: f64,
+    },
+    /// A field of a hash.
+    HashField {
+        /// The field.
+        field: &'a [u8],
+        /// Its value.
+        value: &'a [u8],
+        /// When the field expires, in milliseconds since the epoch.
+        expiry_ms: Option<u64>,
+    },
+    /// An entry of a stream. Entries that were deleted but are still in the file are left out.
+    StreamEntry {
+        /// The entry's id.
+        id: StreamId,
+        /// Fields and values, in order; a field may come twice.
+        fields: &'a [(&'a [u8], &'a [u8])],
+    },
+    /// What a stream knows of itself; after its entries.
+    StreamMeta {
+        /// The number of entries.
+        length: u64,
+        /// The greatest id ever.
+        last_id: StreamId,
+        /// The id of the first entry (from 7.0).
+        first_id: Option<StreamId>,
+        /// The greatest id of a deleted entry (from 7.0).
+        max_deleted_id: Option<StreamId>,
+        /// How many entries were ever added (from 7.0).
+        entries_added: Option<u64>,
+    },
+    /// A consumer group; its consumers follow.
+    StreamGroup {
+        /// The group.
+        name: &'a [u8],
+        /// The last id delivered.
+        last_id: StreamId,
+        /// How many entries the group has read (from 7.0); nothing where the server does not know.
+        entries_read: Option<i64>,
+    },
+    /// A consumer; its pending entries follow.
+    StreamConsumer {
+        /// The group.
+        group: &'a [u8],
+        /// The consumer.
+        name: &'a [u8],
+        /// When it was last seen, in milliseconds since the epoch.
+        seen_time_ms: i64,
+        /// When it last got something, in milliseconds since the epoch; -1 for never (from 7.2).
+        active_time_ms: Option<i64>,
+    },
+    /// An entry delivered to a consumer and not acknowledged yet.
+    StreamPending {
+        /// The group.
+        group: &'a [u8],
+        /// The consumer.
+        consumer: &'a [u8],
+        /// The entry, which may have been deleted since.
+        id: StreamId,
+        /// When it was delivered last, in milliseconds since the epoch.
+        delivery_time_ms: i64,
+        /// How often it was delivered.
+        delivery_count: u64,
+    },
+    /// An entry that its consumer gave back: pending in the group, owned by nobody (RDB 14).
+    StreamNacked {
+        /// The group.
+        group: &'a [u8],
+        /// The entry.
+        id: StreamId,
+        /// When it was delivered last, in milliseconds since the epoch.
+        delivery_time_ms: i64,
+        /// How often it was delivered.
+        delivery_count: u64,
+    },
+    /// What a stream remembers of idempotent producers (from 8.6); after the groups.
+    StreamIdmp(Idmp<'a>),
+    /// The head of an array; its elements follow.
+    ArrayMeta {
+        /// The number of elements.
+        count: u64,
+        /// Where the next insertion goes, if anything was ever inserted.
+        insert_index: Option<u64>,
+    },
+    /// An element of an array.
+    ArrayItem {
+        /// Its index.
+        index: u64,
+        /// Its value.
+        value: ArrayValue<'a>,
+    },
+    /// A module's value: only the module can decode it, use its raw bytes.
+    ModuleValue {
+        /// The type that the module registered.
+        id: ModuleId,
+    },
+}
+
+/// The value of an array's element, typed as it is written.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ArrayValue<'a> {
+    /// Text.
+    Bytes(&'a [u8]),
+    /// An integer.
+    Int(i64),
+    /// A float.
+    Float(f64),
+}
+
+/// The parts of a stream's memory of idempotent producers.
+///
+/// Source: the 8.6 streams in librdb's `src/lib/parser.c`, `elementStreamLP`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Idmp<'a> {
+    /// How long and how much is remembered; always written, also by streams without producers.
+    Config {
+        /// How long a message's own id is remembered, in seconds.
+        duration_seconds: u64,
+        /// How many are remembered for each producer.
+        max_entries: u64,
+        /// How many producers are known.
+        producers: u64,
+    },
+    /// A message that is remembered.
+    Entry {
+        /// The producer.
+        producer: &'a [u8],
+        /// The id that the producer gave the message.
+        message_id: &'a [u8],
+        /// The entry that it became.
+        id: StreamId,
+    },
+    /// Counters over the stream's life.
+    Counters {
+        /// Message ids added.
+        added: u64,
+        /// Messages that were recognised as duplicates.
+        duplicates: u64,
+    },
+}

@@ -1,0 +1,112 @@
+//! LZF, as strings longer than 20 bytes are compressed (`rdbcompression yes`).
+//!
+//! A control byte below 32 is followed by that many literal bytes and one more. Else its upper three bits are the
+//! length of a copy less 2 (7: a byte to add follows), its lower five and the next byte the distance less 1.
+//! Source: `src/lzf_d.c` of the server.
+
+use super::packed::Wrong;
+
+/// No compressed byte gives more than this: three bytes copy at most 264.
+const MAX_RATIO: u64 = 88;
+
+/// Whether `len` bytes can come out of `compressed` ones. To be asked before anything is allocated.
+pub(super) fn plausible(compressed: u64, len: u64) -> bool {
+    len <= compressed.saturating_mul(MAX_RATIO)
+}
+
+/// Decompresses `input` into `out`, which is emptied first and will hold exactly `len` bytes.
+///
+/// # Errors
+/// What is wrong, when `input` is cut short, copies from before the start, or gives more or fewer bytes.
+pub(super) fn decompress(input: &[u8], len: usize, out: &mut Vec<u8>) -> Result<(), Wrong> {
+    out.clear();
+    if !plausible(input.len() as u64, len as u64) {
+        return Err("it claims more than its bytes can give");
+    }
+    out.reserve(len);
+    let mut rest = input;
+    while let Some((&control, tail)) = rest.split_first() {
+        rest = tail;
+        if control < 32 {
+            let (literal, tail) =
+                rest.split_at_checked(usize::from(control) + 1).ok_or("it ends within a literal")?;
+            room(out, literal.len(), len)?;
+            out.extend_from_slice(literal);
+            rest = tail;
+        } else {
+            rest = copy(control, rest, len, out)?;
+        }
+    }
+    if out.len() == len { Ok(()) } else { Err("it gives fewer bytes than it claims") }
+}
+
+fn copy<'a>(control: u8, input: &'a [u8], len: usize, out: &mut Vec<u8>) -> Result<&'a [u8], Wrong> {
+    const SHORT: Wrong = "it ends within a copy";
+    let mut rest = input;
+    let mut count = usize::from(control >> 5) + 2;
+    if count == 9 {
+        let (&more, tail) = rest.split_first().ok_or(SHORT)?;
+        count += usize::from(more);
+        rest = tail;
+    }
+    let (&low, rest) = rest.split_first().ok_or(SHORT)?;
+    let distance = (usize::from(control & 0x1f) << 8 | usize::from(low)) + 1;
+    room(out, count, len)?;
+    let from = out.len().checked_sub(distance).ok_or("it copies from before its start")?;
+    if distance >= count {
+        out.extend_from_within(from..from + count);
+    } else {
+        // the copy overlaps what it writes: it repeats the last `distance` bytes
+        let mut left = count;
+        while left > 0 {
+            let step = left.min(out.len() - from);
+            out.extend_from_within(from..from + step);
+            left -= step;
+        }
+    }
+    Ok(rest)
+}
+
+fn room(out: &[u8], more: usize, len: usize) -> Result<(), Wrong> {
+    if len - out.len() < more { Err("it gives more bytes than it claims") } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn decompressed(input: &[u8], len: usize) -> Result<Vec<u8>, Wrong> {
+        let mut out = vec![1, 2, 3];
+        decompress(input, len, &mut out).map(|()| out)
+    }
+
+    #[test]
+    fn literals_and_copies() {
+        assert_eq!(decompressed(b"\x02abc", 3).unwrap(), b"abc");
+        // "ab", then 7 bytes from 2 before: an overlapping copy
+        assert_eq!(decompressed(b"\x01ab\xa0\x01", 9).unwrap(), b"ababababa");
+        // a long copy: 7 + 2 + 255 times the byte before
+        assert_eq!(decompressed(b"\x00x\xe0\xff\x00", 265).unwrap(), [b'x'; 265]);
+        assert_eq!(decompressed(b"", 0).unwrap(), b"");
+    }
+
+    #[test]
+    fn bad_input_is_told_apart() {
+        assert!(decompressed(b"\x02ab", 3).is_err());
+        assert!(decompressed(b"\x00x\xe0", 10).is_err());
+        assert!(decompressed(b"\x00x\x20\x01", 4).is_err(), "copies from before the start");
+        assert!(decompressed(b"\x02abc", 2).is_err());
+        assert!(decompressed(b"\x02abc", 4).is_err());
+        assert!(decompressed(&[0xff; 30], 1 << 40).is_err(), "thirty bytes are no terabyte");
+    }
+
+    proptest! {
+        #[test]
+        fn any_input_ends_within_its_claim(input: Vec<u8>, len in 0usize..5000) {
+            if let Ok(out) = decompressed(&input, len) {
+                prop_assert_eq!(out.len(), len);
+            }
+        }
+    }
+}
