@@ -177,45 +177,22 @@ impl<F: FnMut(Batch) -> Result<(), Error>> Copier<F> {
         }
         let hint = self.hint(entry);
         let is_stream = entry.kind.data_type() == DataType::Stream;
-        let whole_max = if is_stream {
-            STREAM_BYTES_MAX.max(self.options.big_value_bytes)
-        } else {
-            self.options.big_value_bytes
-        };
+        let big = self.options.big_value_bytes;
+        let whole_max = if is_stream { STREAM_BYTES_MAX.max(big) } else { big };
         let (key, raw) = reader.key_and_raw_value(whole_max)?;
         // What the target does not load may have an older form in the same bytes.
         let whole = raw.and_then(|raw| match rdb::readable(entry.kind, server) {
             true => Some((entry.kind, raw)),
-            false => rdb::older_form(entry.kind, raw, server),
+            false => {
+                let older = rdb::older_form(entry.kind, raw, server)?;
+                self.copied.idempotent_streams += u64::from(older.is_poorer);
+                Some((older.kind, older.raw))
+            }
         });
         self.copied.keys += 1;
         match (whole, raw) {
-            (Some((Kind::String, raw)), _)
-                if hint.is_none() && raw.len() <= SMALL_STRING_BYTES && !rdb::is_compressed(raw) =>
-            {
-                let value = rdb::decode_string(raw)?;
-                match entry.expiry_ms {
-                    None => self.mset(entry, key, &value),
-                    Some(expiry_ms) if server.has((6, 2), None) && expiry_ms > 0 => {
-                        let mut command =
-                            self.batcher.command(entry.db, Place::Rdb(entry.offset), Expect::NoError, 5);
-                        command.arg(b"SET");
-                        command.arg(key);
-                        command.arg(&value);
-                        command.arg(b"PXAT");
-                        command.number(expiry_ms);
-                        drop(command);
-                        self.batcher.batch().keys += 1;
-                    }
-                    Some(_) => self.restore(entry, Kind::String, key, raw, hint),
-                }
-            }
-            (Some((kind, raw)), _) => {
-                if kind != entry.kind {
-                    self.copied.idempotent_streams += 1;
-                }
-                self.restore(entry, kind, key, raw, hint);
-            }
+            (Some((Kind::String, raw)), _) if hint.is_none() && self.string(entry, key, raw)? => {}
+            (Some((kind, raw)), _) => self.restore(entry, kind, key, raw, hint),
             (None, Some(raw)) => {
                 self.copied.keys_by_commands += 1;
                 let mut pieces = Pieces::new(&self.target, &mut self.batcher, &mut self.emit, entry, key);
@@ -233,6 +210,30 @@ impl<F: FnMut(Batch) -> Result<(), Error>> Copier<F> {
             }
         }
         Ok(())
+    }
+
+    /// Copies a small string by SET or MSET, which cost a target less than RESTORE. False where that does not do.
+    fn string(&mut self, entry: &Entry, key: &[u8], raw: &[u8]) -> Result<bool, Error> {
+        if raw.len() > SMALL_STRING_BYTES || rdb::is_compressed(raw) {
+            return Ok(false);
+        }
+        let value = rdb::decode_string(raw)?;
+        match entry.expiry_ms {
+            None => self.mset(entry, key, &value),
+            Some(expiry_ms) if self.target.server().has((6, 2), None) && expiry_ms > 0 => {
+                let place = Place::Rdb(entry.offset);
+                let mut command = self.batcher.command(entry.db, place, Expect::NoError, 5);
+                command.arg(b"SET");
+                command.arg(key);
+                command.arg(&value);
+                command.arg(b"PXAT");
+                command.number(expiry_ms);
+                drop(command);
+                self.batcher.batch().keys += 1;
+            }
+            Some(_) => return Ok(false),
+        }
+        Ok(true)
     }
 
     /// The access hint as RESTORE's arguments, where the target has a use for it.

@@ -45,7 +45,7 @@ pub use error::Error;
 pub use input::{Buffered, Input, Slice};
 pub use kind::{DataType, Kind, Magic, readable, restore_version};
 pub use module::ModuleId;
-pub use older::{is_compressed, older_form};
+pub use older::{OlderForm, is_compressed, older_form};
 pub use reader::{Checksum, Entry, Item, ModuleAux, Reader};
 
 /// What an RDB may ask for. Servers set no such limits: raise these for a source that holds longer strings.
