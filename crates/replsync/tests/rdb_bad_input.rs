@@ -184,6 +184,15 @@ fn hints_and_metadata_belong_to_the_next_key_alone() {
     assert_eq!(reader.into_input().rest(), b"trailing");
 }
 
+/// Nobody writes it so, but servers read it so.
+#[test]
+fn an_expiry_waits_for_its_key() {
+    let (items, error) = read(Slice::new(b"REDIS0004\xfd\x01\0\0\0\xfa\x01a\x01b\xfe\x01\x00\x01k\x01v\xff"));
+    assert!(error.is_none());
+    let Some(Item::Entry(entry)) = items.get(2) else { panic!("{items:?}") };
+    assert_eq!((entry.db, entry.expiry_ms), (1, Some(1000)));
+}
+
 #[test]
 fn valkey_has_opcodes_of_its_own() {
     let file = b"VALKEY080\xf3\x03job\x02\x00\x05\x40\x64\x40\xc8\xff\0\0\0\0\0\0\0\0";

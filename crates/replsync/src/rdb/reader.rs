@@ -44,6 +44,7 @@ pub struct Reader<I> {
     magic: Magic,
     version: u16,
     db: u32,
+    pending: Pending,
     key: Vec<u8>,
     metadata: Vec<u8>,
     scratch: decode::Scratch,
@@ -64,6 +65,7 @@ impl<I: Input> Reader<I> {
             magic: Magic::Redis,
             version: 0,
             db: 0,
+            pending: Pending::default(),
             key: Vec::new(),
             metadata: Vec::new(),
             scratch: decode::Scratch::default(),
@@ -181,14 +183,13 @@ impl<I: Input> Reader<I> {
             State::Done => return Ok(None),
             State::Failed => return Err(Error::Stopped { offset: self.offset() }),
         }
-        let mut pending = Pending::default();
         loop {
             let offset = self.input.offset();
             let opcode = byte(&mut self.input)?;
             if opcode < opcode::LEAST {
-                return self.entry(opcode, offset, pending).map(Some);
+                return self.entry(opcode, offset).map(Some);
             }
-            if let Some(item) = self.after_opcode(opcode, offset, &mut pending)? {
+            if let Some(item) = self.after_opcode(opcode, offset)? {
                 return Ok(Some(item));
             }
         }
@@ -205,23 +206,18 @@ impl<I: Input> Reader<I> {
     /// What follows `opcode`: an item, or nothing when it only says something about the key to come.
     ///
     /// Source: `rdbLoadRioWithLoadingCtx` in `src/rdb.c` of both products.
-    fn after_opcode(
-        &mut self,
-        opcode: u8,
-        offset: u64,
-        pending: &mut Pending,
-    ) -> Result<Option<Item>, Error> {
+    fn after_opcode(&mut self, opcode: u8, offset: u64) -> Result<Option<Item>, Error> {
         let input = &mut self.input;
         match opcode {
-            opcode::EXPIRETIME_MS => pending.expiry_ms = Some(millis(input)?),
+            opcode::EXPIRETIME_MS => self.pending.expiry_ms = Some(millis(input)?),
             opcode::EXPIRETIME => {
-                pending.expiry_ms = Some(i64::from(i32::from_le_bytes(array(input)?)) * 1000);
+                self.pending.expiry_ms = Some(i64::from(i32::from_le_bytes(array(input)?)) * 1000);
             }
-            opcode::IDLE => pending.idle_seconds = Some(length(input)?),
-            opcode::FREQ => pending.freq = Some(byte(input)?),
+            opcode::IDLE => self.pending.idle_seconds = Some(length(input)?),
+            opcode::FREQ => self.pending.freq = Some(byte(input)?),
             opcode::SELECTDB => self.db = self.small(length)?,
             opcode::KEY_META if self.magic == Magic::Redis => {
-                pending.metadata_classes = self.read_key_metadata()?;
+                self.pending.metadata_classes = self.read_key_metadata()?;
             }
             opcode::SLOT_IMPORT if self.magic == Magic::Valkey => return self.slot_import().map(Some),
             opcode::RESIZEDB => {
@@ -263,10 +259,11 @@ impl<I: Input> Reader<I> {
     }
 
     #[inline]
-    fn entry(&mut self, type_byte: u8, offset: u64, pending: Pending) -> Result<Item, Error> {
+    fn entry(&mut self, type_byte: u8, offset: u64) -> Result<Item, Error> {
         let Some(kind) = Kind::of(type_byte, self.magic) else {
             return Err(self.unknown(type_byte, offset));
         };
+        let pending = std::mem::take(&mut self.pending);
         if pending.metadata_classes == 0 {
             self.metadata.clear();
         }
