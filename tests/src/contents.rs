@@ -24,7 +24,7 @@ use std::fmt;
 use anyhow::{Context, Result, bail};
 use redis::Value;
 
-use crate::client::{Batch, Conn, Version, array, bytes, int};
+use crate::client::{Batch, Conn, Version, array, bytes, int, message};
 
 /// How far expiries may differ when one side is older than 7.0.
 pub const EXPIRY_TOLERANCE_MS: i64 = 2_000;
@@ -285,7 +285,7 @@ impl Reader<'_> {
 
     fn value(&mut self, name: &[u8], kind: &str, reply: Value) -> Result<Tree> {
         if let Value::ServerError(error) = &reply {
-            bail!("{} of {kind} \"{}\"", error.details().unwrap_or("error"), name.escape_ascii());
+            bail!("{} of {kind} \"{}\"", message(error), name.escape_ascii());
         }
         Ok(match kind {
             "list" => Tree::List(array(reply).into_iter().map(|item| Tree::Bytes(bytes(item))).collect()),
