@@ -244,6 +244,11 @@ impl TestServer {
         self.child.id()
     }
 
+    /// Whether its process runs.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// Kills it (SIGKILL). What it held is gone.
     pub fn kill(&mut self) {
         let _ = self.child.kill();

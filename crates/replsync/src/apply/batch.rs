@@ -71,6 +71,13 @@ impl Batch {
         Self { offset: Some(offset), ..Self::default() }
     }
 
+    /// A batch that does nothing but be answered.
+    pub(super) fn ping() -> Self {
+        let bytes = Bytes::from_static(b"*1\r\n$4\r\nPING\r\n");
+        let sent = Sent { start: 0, db: 0, place: Place::Stream(0), expect: Expect::NoError };
+        Self { bytes, sent: vec![sent], ..Self::default() }
+    }
+
     /// How many replies the target will send.
     pub fn replies(&self) -> usize {
         self.sent.len()

@@ -28,7 +28,8 @@ pub trait Input {
     /// As [`Input::peek`].
     fn take(&mut self, n: usize) -> Result<&[u8], Error>;
 
-    /// Moves past `n` bytes without holding them (unless a mark is set).
+    /// Moves past `n` bytes without holding them (unless a mark is set). After an error the position is somewhere
+    /// within them.
     ///
     /// # Errors
     /// As [`Input::peek`].
@@ -284,6 +285,7 @@ impl<R: Read> Input for Buffered<R> {
 
     #[inline]
     fn skip(&mut self, n: u64) -> Result<(), Error> {
+        let offset = self.offset();
         let mut left = n;
         loop {
             let here = ((self.end - self.start) as u64).min(left);
@@ -293,7 +295,7 @@ impl<R: Read> Input for Buffered<R> {
                 return Ok(());
             }
             self.fill(1).map_err(|error| match error {
-                Error::Truncated { offset, .. } => Error::Truncated { offset, wanted: left },
+                Error::Truncated { .. } => Error::Truncated { offset, wanted: n },
                 other => other,
             })?;
         }
