@@ -1,6 +1,6 @@
 //! The main job, to be watched: `scripts/demo.sh` runs it.
 //!
-//! usage: demo LEGACY V2 [KEYS]: names of servers (see `scripts/servers.sh`) or paths of server programs.
+//! usage: `demo LEGACY V2 [KEYS]`: names of servers (see `scripts/servers.sh`) or paths of server programs.
 
 use std::process::{ExitCode, Stdio};
 use std::time::{Duration, Instant};
