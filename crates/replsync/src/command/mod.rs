@@ -3,7 +3,7 @@
 //!
 //! A server's stream holds other commands than its clients sent: the effects, after the server has decided them
 //! (`SPOP` travels as `SREM`, `BLPOP` as `LPOP`, `EXPIRE` since 7.0 as `PEXPIREAT`). What each server sends is
-//! collected, by experiment, in `docs/formats/stream.md`; this room knows it as one table ([`table`]), with a
+//! collected, by experiment, in `docs/formats/stream.md`; this room knows it as one table (`table`), with a
 //! line for each command. [`classify`] says what a command means to the one who follows the stream, [`touched`]
 //! which keys it touches, [`expiry`] which argument is an expiry, and [`rewrite`] turns it into what an ordinary
 //! client may send to the target.
