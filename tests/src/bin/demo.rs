@@ -102,5 +102,8 @@ fn native_attempt(legacy: &TestServer, v2: &TestServer) -> Result<String> {
     };
     conn.words("REPLICAOF NO ONE")?;
     conn.words("FLUSHALL")?;
+    if conn.version()?.is_7_0() {
+        conn.words("FUNCTION FLUSH")?;
+    }
     Ok(verdict)
 }
