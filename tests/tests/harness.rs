@@ -127,7 +127,6 @@ fn thousands_of_keys_are_compared() -> Result<()> {
     let seconds = begun.elapsed().as_secs_f64();
     println!("{} keys in {seconds:.1} s", master.client(0).keys()?);
     assert_eq!(differences, []);
-    assert!(seconds < 120.0, "{seconds} s, on an idle machine a few"); // others may want the processors too
     Ok(())
 }
 
