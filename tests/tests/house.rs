@@ -13,7 +13,7 @@ const FLOORS: [&[&str]; 7] = [
     &["server", "checksum", "resp"],
     &["rdb", "aof"],
     &["psync", "command"],
-    &["endpoint", "link"],
+    &["endpoint", "channel", "link"],
     &["digest", "apply"],
     &["capture", "relay"],
     &["migrate", "backup"],

@@ -71,9 +71,9 @@ Exit codes: 0 done · 2 wrong usage · 3 a server could not be reached, or refus
 #[command(after_help = MIGRATE_EXAMPLES, after_long_help = format!("{SERVERS}\n\n{MIGRATE_EXAMPLES}"))]
 pub struct Migrate {
     /// The server to copy from, such as redis://legacy:6379
-    pub from: Endpoint,
+    pub from: String,
     /// The server to copy to
-    pub to: Endpoint,
+    pub to: String,
     /// When to end by itself: once the target has everything up to where the source was when the copy was in
     #[arg(long, value_enum)]
     pub until: Option<Until>,
@@ -95,6 +95,9 @@ pub struct Migrate {
     /// Give up when the link to the source stays down for this many seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub reconnect_for: u64,
+    /// How often to start anew, with a flushed target, when the source cannot continue where it was
+    #[arg(long, value_name = "TIMES", default_value_t = 3)]
+    pub restarts: u32,
     #[command(flatten)]
     pub from_password: FromPassword,
     #[command(flatten)]
@@ -125,10 +128,10 @@ pub enum Loss {
 )]
 pub struct Doctor {
     /// The server to copy from
-    pub from: Endpoint,
+    pub from: String,
     /// The server to copy to
     #[arg(long)]
-    pub to: Option<Endpoint>,
+    pub to: Option<String>,
     #[command(flatten)]
     pub from_password: FromPassword,
     #[command(flatten)]
@@ -151,21 +154,22 @@ pub struct ToPassword {
 
 impl FromPassword {
     /// The source with its password.
-    pub fn apply(&self, from: &Endpoint) -> Result<Endpoint, Failure> {
+    pub fn apply(&self, from: &str) -> Result<Endpoint, Failure> {
         with_password(from, "FROM", self.from_password_file.as_deref())
     }
 }
 
 impl ToPassword {
     /// The target with its password.
-    pub fn apply(&self, to: &Endpoint) -> Result<Endpoint, Failure> {
+    pub fn apply(&self, to: &str) -> Result<Endpoint, Failure> {
         with_password(to, "TO", self.to_password_file.as_deref())
     }
 }
 
-/// A file comes first, then the URL, then the environment. It is read here and not by clap, whose help and errors
-/// show values.
-fn with_password(endpoint: &Endpoint, side: &str, file: Option<&Path>) -> Result<Endpoint, Failure> {
+/// A file comes first, then the URL, then the environment. URL and environment are read here and not by clap, whose
+/// help and errors show values.
+fn with_password(url: &str, side: &str, file: Option<&Path>) -> Result<Endpoint, Failure> {
+    let endpoint: Endpoint = url.parse().map_err(|error| Failure::usage(format!("{side}: {error}")))?;
     if let Some(db) = endpoint.db {
         return Err(Failure::usage(format!("{side}: all databases are moved; leave /{db} out of the URL")));
     }
@@ -182,11 +186,11 @@ fn with_password(endpoint: &Endpoint, side: &str, file: Option<&Path>) -> Result
         tracing::warn!(
             "the password in the URL of {side} can be seen with ps: REPLSYNC_{side}_PASSWORD hides it"
         );
-        return Ok(endpoint.clone());
+        return Ok(endpoint);
     }
     match std::env::var(format!("REPLSYNC_{side}_PASSWORD")) {
-        Ok(password) if !password.is_empty() => Ok(endpoint.clone().with_password(password)),
-        Ok(_) | Err(std::env::VarError::NotPresent) => Ok(endpoint.clone()),
+        Ok(password) if !password.is_empty() => Ok(endpoint.with_password(password)),
+        Ok(_) | Err(std::env::VarError::NotPresent) => Ok(endpoint),
         Err(std::env::VarError::NotUnicode(_)) => {
             Err(Failure::usage(format!("REPLSYNC_{side}_PASSWORD is not UTF-8")))
         }
@@ -205,6 +209,7 @@ impl Migrate {
             flush_target: self.flush_target,
             allow_counted_as_replica: self.allow_counted_as_replica,
             reconnect_for: Duration::from_secs(self.reconnect_for),
+            restarts: self.restarts,
             ..Default::default()
         };
         options.copy.big_value_bytes = self.big_value_bytes;

@@ -45,6 +45,7 @@ impl From<Error> for Failure {
             ErrorKind::Usage => ExitCode::Usage,
             ErrorKind::Unreachable => ExitCode::Unreachable,
             ErrorKind::Unsafe => ExitCode::Unsafe,
+            ErrorKind::Stopped => ExitCode::Stopped,
         };
         Self { message: error.to_string(), code }
     }

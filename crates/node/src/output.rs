@@ -5,10 +5,10 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use crate::args::Output;
-use crate::exit::ExitCode;
+use crate::exit::{ExitCode, Failure};
 
 /// Prints a result: as JSON where that is asked, else as text for people.
-pub fn result(output: &Output, document: &impl Serialize, text: &str) {
+pub fn result(output: &Output, document: &impl Serialize, text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     let written = match output.json {
         true => {
@@ -16,8 +16,14 @@ pub fn result(output: &Output, document: &impl Serialize, text: &str) {
         }
         false => write!(out, "{text}"),
     };
-    // Who has stopped reading has read enough.
-    let _ = written.and_then(|()| out.flush());
+    match written.and_then(|()| out.flush()) {
+        // Who has stopped reading has read enough.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure {
+            message: format!("the result cannot be written to standard output: {error}"),
+            code: ExitCode::Unreachable,
+        }),
+        _ => Ok(()),
+    }
 }
 
 #[derive(Serialize)]
@@ -30,7 +36,8 @@ struct ErrorDocument<'a> {
 pub fn error(output: &Output, message: &str, code: ExitCode) {
     let _ = writeln!(io::stderr(), "error: {message}");
     if output.json {
-        result(output, &ErrorDocument { error: message, exit_code: code as u8 }, "");
+        // Where that cannot be written either, the exit code has to do.
+        let _ = result(output, &ErrorDocument { error: message, exit_code: code as u8 }, "");
     }
 }
 

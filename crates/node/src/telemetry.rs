@@ -16,7 +16,9 @@ pub fn start(output: &Output, bar: Option<ProgressBar>) {
         _ => "debug",
     };
     let filter = EnvFilter::try_from_env("REPLSYNC_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
+    // Standard error that cannot be written is no reason to end, nor to say so there.
+    let builder = tracing_subscriber::fmt().log_internal_errors(false);
+    let builder = builder.with_env_filter(filter).with_target(false);
     let builder = builder.with_ansi(bar.is_some()).with_writer(AroundBar { bar });
     match output.log_format {
         LogFormat::Text => builder.init(),

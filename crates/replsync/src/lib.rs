@@ -6,7 +6,7 @@
 //! | --- | --- | --- |
 //! | 6 | [`migrate`] | features, told as a story |
 //! | 4 | [`apply`] | writing into a target |
-//! | 3 | [`endpoint`], [`link`] | tokio drivers: connections, the replica link |
+//! | 3 | [`endpoint`], [`channel`], [`link`] | tokio drivers: connections, the replica link |
 //! | 2 | [`psync`], [`command`] | sans-IO: the replica's handshake and position; what each command touches and how it is rewritten |
 //! | 1 | [`rdb`] | the format |
 //! | 0 | [`server`], [`checksum`], [`resp`] | who is who; CRC-64; the wire |
@@ -16,6 +16,8 @@
 
 #[cfg(feature = "tokio")]
 pub mod apply;
+#[cfg(feature = "tokio")]
+pub mod channel;
 pub mod checksum;
 pub mod command;
 #[cfg(feature = "tokio")]

@@ -17,7 +17,7 @@ pub async fn run(args: &Doctor, output: &Output) -> Result<ExitCode, Failure> {
     let to = args.to.as_ref().map(|to| args.to_password.apply(to)).transpose()?;
     let seen = examine(&from, to.as_ref(), Duration::from_secs(5)).await?;
     let good = !seen.findings.iter().any(|finding| finding.severity == Severity::Refusal);
-    output::result(output, &Document::new(&seen, good), &text(&from, to.as_ref(), &seen, good));
+    output::result(output, &Document::new(&seen, good), &text(&from, to.as_ref(), &seen, good))?;
     Ok(if good { ExitCode::Done } else { ExitCode::No })
 }
 

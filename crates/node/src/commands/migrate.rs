@@ -24,7 +24,7 @@ pub async fn run(args: &Migrate, output: &Output, bar: Option<ProgressBar>) -> R
     let (result, ()) =
         tokio::join!(job(from, to, options, sender, stop), progress::show(receiver, output, bar));
     let report = result?;
-    output::result(output, &Document::new(&report), &text(&report, until));
+    output::result(output, &Document::new(&report), &text(&report, until))?;
     Ok(match report.ended {
         Ended::CaughtUp => ExitCode::Done,
         Ended::Stopped => ExitCode::Stopped,
@@ -80,6 +80,7 @@ struct Document {
     forks_caused: Option<u64>,
     digest: Option<()>,
     reconnects: u64,
+    restarts: u32,
     rdb_bytes: u64,
     functions: u64,
     scripts: u64,
@@ -119,6 +120,7 @@ impl Document {
             forks_caused: report.forks,
             digest: None,
             reconnects: report.reconnects,
+            restarts: report.restarts,
             rdb_bytes: report.copied.rdb_bytes,
             functions: report.copied.functions,
             scripts: report.copied.scripts,
@@ -150,6 +152,9 @@ fn text(report: &Report, until: Until) -> String {
     let commands = counted(report.commands, "command", "commands");
     let reconnects = counted(report.reconnects, "reconnect", "reconnects");
     let _ = writeln!(text, "followed  {commands}, {reconnects}");
+    if report.restarts > 0 {
+        let _ = writeln!(text, "started   anew {}", counted(report.restarts.into(), "time", "times"));
+    }
     if let Some(position) = report.position {
         let _ = writeln!(text, "applied   up to {position}");
     }

@@ -36,10 +36,29 @@ impl fmt::Display for Place {
 pub(super) enum Expect {
     /// Anything but an error.
     NoError,
-    /// EXEC's array, with one reply for each of so many commands before it, none an error.
-    Exec(u32),
     /// An array of so many elements.
     Elements(u32),
+    /// EXEC's array, with one reply for each of so many commands before it, each as that one expects.
+    Exec(u32),
+}
+
+impl Expect {
+    /// What is wrong with `reply`, other than being an error.
+    fn fault(self, reply: &Reply) -> Option<String> {
+        match (self, reply) {
+            (Expect::NoError, _) => None,
+            (Expect::Elements(count) | Expect::Exec(count), Reply::Array(replies))
+                if replies.len() == count as usize =>
+            {
+                None
+            }
+            (Expect::Exec(_), _) => Some("the transaction was not executed".to_owned()),
+            (Expect::Elements(count), Reply::Array(replies)) => {
+                Some(format!("it did {} of {count} things", replies.len()))
+            }
+            (Expect::Elements(_), _) => Some("it did nothing".to_owned()),
+        }
+    }
 }
 
 /// A command that was encoded.
@@ -50,6 +69,8 @@ struct Sent {
     db: u32,
     place: Place,
     expect: Expect,
+    /// Inside MULTI: the reply is `QUEUED`, and what is expected comes in EXEC's.
+    is_queued: bool,
 }
 
 /// Commands to be sent together, and what their replies must be.
@@ -74,8 +95,14 @@ impl Batch {
     /// A batch that does nothing but be answered.
     pub(super) fn ping() -> Self {
         let bytes = Bytes::from_static(b"*1\r\n$4\r\nPING\r\n");
-        let sent = Sent { start: 0, db: 0, place: Place::Stream(0), expect: Expect::NoError };
+        let (place, expect) = (Place::Stream(0), Expect::NoError);
+        let sent = Sent { start: 0, db: 0, place, expect, is_queued: false };
         Self { bytes, sent: vec![sent], ..Self::default() }
+    }
+
+    /// How long its commands are, in bytes.
+    pub fn len_bytes(&self) -> usize {
+        self.bytes.len()
     }
 
     /// How many replies the target will send.
@@ -92,27 +119,25 @@ impl Batch {
     /// reason.
     pub(super) fn judge(&self, index: usize, reply: &Reply) -> Result<(), (String, At, String)> {
         let Some(sent) = self.sent.get(index) else { return Ok(()) };
-        let refuse = |index: usize, reason: String| {
-            let (name, at) = self.describe(index);
-            Err((name, at, reason))
-        };
-        match (sent.expect, reply) {
-            (_, Reply::Error(_)) => refuse(index, reply.error().unwrap_or_default()),
-            (Expect::NoError, _) => Ok(()),
-            (Expect::Exec(count), Reply::Array(replies)) if replies.len() == count as usize => {
-                match replies.iter().position(|reply| reply.error().is_some()) {
-                    Some(bad) => {
-                        refuse(index - replies.len() + bad, replies[bad].error().unwrap_or_default())
-                    }
-                    None => Ok(()),
-                }
-            }
-            (Expect::Exec(_), _) => refuse(index, "the transaction was not executed".to_owned()),
-            (Expect::Elements(count), Reply::Array(replies)) if replies.len() == count as usize => Ok(()),
-            (Expect::Elements(count), _) => {
-                refuse(index, format!("it answered {reply:?} where {count} elements were due"))
+        let expect = if sent.is_queued { Expect::NoError } else { sent.expect };
+        self.check(index, expect, reply)?;
+        if let (Expect::Exec(_), Reply::Array(replies)) = (sent.expect, reply) {
+            for (command, reply) in (index - replies.len()..).zip(replies) {
+                self.check(command, self.sent[command].expect, reply)?;
             }
         }
+        Ok(())
+    }
+
+    fn check(&self, index: usize, expect: Expect, reply: &Reply) -> Result<(), (String, At, String)> {
+        let Some(mut reason) = reply.error().or_else(|| expect.fault(reply)) else { return Ok(()) };
+        let (name, at) = self.describe(index);
+        if name.eq_ignore_ascii_case("XCLAIM") && reply.error().is_none() {
+            reason = "the entry of a pending entry was deleted, and the target keeps no pending entry without one \
+                      (Redis 7.0 and newer, Valkey)"
+                .to_owned();
+        }
+        Err((name, at, reason))
     }
 
     /// The name of a command in this batch, and what it is about.
@@ -136,6 +161,8 @@ pub(super) struct Batcher {
     batch: Batch,
     /// The database that the target has selected behind what was encoded.
     selected: Option<u32>,
+    /// Between MULTI and EXEC.
+    in_multi: bool,
 }
 
 impl Batcher {
@@ -159,8 +186,8 @@ impl Batcher {
     }
 
     /// Appends a command that is encoded already.
-    pub fn push_raw(&mut self, db: u32, place: Place, raw: &[u8]) {
-        self.begin(db, place, Expect::NoError);
+    pub fn push_raw(&mut self, db: u32, place: Place, expect: Expect, raw: &[u8]) {
+        self.begin(db, place, expect);
         self.bytes.extend_from_slice(raw);
     }
 
@@ -177,17 +204,20 @@ impl Batcher {
     }
 
     fn sent(&mut self, db: u32, place: Place, expect: Expect) {
-        self.batch.sent.push(Sent { start: self.bytes.len(), db, place, expect });
+        let (start, is_queued) = (self.bytes.len(), self.in_multi);
+        self.batch.sent.push(Sent { start, db, place, expect, is_queued });
     }
 
-    /// How many commands the batch under way holds.
-    pub fn sent_count(&self) -> usize {
-        self.batch.sent.len()
-    }
-
-    /// The database that is selected behind what was encoded.
-    pub fn selected(&self) -> Option<u32> {
-        self.selected
+    /// Encodes MULTI, what `commands` encodes, and EXEC.
+    pub fn transaction(&mut self, db: u32, place: Place, commands: impl FnOnce(&mut Self)) {
+        self.push(db, place, Expect::NoError, &["MULTI"]);
+        self.in_multi = true;
+        let before = self.batch.sent.len();
+        commands(self);
+        self.in_multi = false;
+        // SELECTs among them answer, too.
+        let count = (self.batch.sent.len() - before) as u32;
+        self.push(self.selected.unwrap_or(db), place, Expect::Exec(count), &["EXEC"]);
     }
 
     /// Whether the batch under way should be handed on.
@@ -212,10 +242,16 @@ mod tests {
     fn batch() -> Batch {
         let mut batcher = Batcher::default();
         let place = Place::Stream(7);
-        batcher.push(3, place, Expect::NoError, &["MULTI"]);
-        batcher.push(3, place, Expect::NoError, &["SET", "a", "1"]);
-        batcher.push(3, Place::Stream(9), Expect::NoError, &["LPUSH", "b\n", "1"]);
-        batcher.push(3, place, Expect::Exec(2), &["EXEC"]);
+        batcher.transaction(3, place, |batcher| {
+            batcher.push(3, place, Expect::NoError, &["SET", "a", "1"]);
+            batcher.push(3, Place::Stream(9), Expect::NoError, &["LPUSH", "b\n", "1"]);
+            batcher.push(
+                3,
+                Place::Stream(9),
+                Expect::Elements(1),
+                &["XCLAIM", "s", "g", "c", "0", "1-1", "JUSTID"],
+            );
+        });
         batcher.take().unwrap()
     }
 
@@ -226,7 +262,7 @@ mod tests {
     #[test]
     fn a_refusal_names_the_command_and_what_it_was_about() {
         let batch = batch();
-        assert_eq!(batch.replies(), 5, "SELECT comes first");
+        assert_eq!(batch.replies(), 6, "SELECT comes first");
         assert_eq!(batch.judge(0, &Reply::Simple(Bytes::from_static(b"OK"))), Ok(()));
         let (name, at, reason) = batch.judge(2, &error("OOM command not allowed")).unwrap_err();
         assert_eq!((&name[..], &reason[..]), ("SET", "OOM command not allowed"));
@@ -234,17 +270,21 @@ mod tests {
     }
 
     #[test]
-    fn an_error_inside_exec_is_found_at_its_command() {
+    fn what_is_wrong_inside_exec_is_found_at_its_command() {
         let batch = batch();
-        let reply = Reply::Array(vec![Reply::Integer(1), error("WRONGTYPE x")]);
-        let (name, at, _) = batch.judge(4, &reply).unwrap_err();
+        assert_eq!(batch.judge(4, &Reply::Simple(Bytes::from_static(b"QUEUED"))), Ok(()));
+        let claimed = || Reply::Array(vec![Reply::Nil]);
+        let exec = |second, third| batch.judge(5, &Reply::Array(vec![Reply::Integer(1), second, third]));
+        assert_eq!(exec(Reply::Nil, claimed()), Ok(()));
+        let (name, at, _) = exec(error("WRONGTYPE x"), claimed()).unwrap_err();
         assert_eq!(
             (&name[..], at.to_string()),
             ("LPUSH", " (key \"b\\n\", database 3, stream offset 9)".to_owned())
         );
-        assert!(batch.judge(4, &Reply::Nil).is_err());
-        assert!(batch.judge(4, &Reply::Array(vec![Reply::Nil])).is_err());
-        assert!(batch.judge(4, &error("EXECABORT")).is_err());
-        assert_eq!(batch.judge(4, &Reply::Array(vec![Reply::Nil, Reply::Nil])), Ok(()));
+        let (name, _, reason) = exec(Reply::Nil, Reply::Array(vec![])).unwrap_err();
+        assert!(name == "XCLAIM" && reason.contains("was deleted"), "{name}: {reason}");
+        assert!(batch.judge(5, &Reply::Nil).is_err());
+        assert!(batch.judge(5, &Reply::Array(vec![Reply::Nil])).is_err());
+        assert!(batch.judge(5, &error("EXECABORT")).is_err());
     }
 }

@@ -17,6 +17,8 @@ const MSET_KEYS: usize = 50;
 const SMALL_STRING_BYTES: usize = 4 * 1024;
 /// A stream is loaded whole up to this size, since only a whole one keeps pending entries whose entry is gone.
 const STREAM_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// A module's value is loaded whole or not at all: servers take no longer argument (`proto-max-bulk-len`).
+const MODULE_BYTES_MAX: usize = 512 * 1024 * 1024;
 
 /// What the copy may do.
 #[derive(Clone, Copy, Debug)]
@@ -176,9 +178,12 @@ impl<F: FnMut(Batch) -> Result<(), Error>> Copier<F> {
             return Err(loss(Loss::KeyMetadata, at(entry, reader.key())));
         }
         let hint = self.hint(entry);
-        let is_stream = entry.kind.data_type() == DataType::Stream;
-        let big = self.options.big_value_bytes;
-        let whole_max = if is_stream { STREAM_BYTES_MAX.max(big) } else { big };
+        let whole_max = match entry.kind.data_type() {
+            DataType::Stream => STREAM_BYTES_MAX,
+            DataType::Module => MODULE_BYTES_MAX,
+            _ => 0,
+        };
+        let whole_max = whole_max.max(self.options.big_value_bytes);
         let (key, raw) = reader.key_and_raw_value(whole_max)?;
         // What the target does not load may have an older form in the same bytes.
         let whole = raw.and_then(|raw| match rdb::readable(entry.kind, server) {

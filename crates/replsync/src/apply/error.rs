@@ -23,7 +23,9 @@ pub enum Loss {
     #[error("modules attached metadata to this key, which no command can move")]
     KeyMetadata,
     /// A value that the target neither loads nor has commands for.
-    #[error("a {kind} written as type {type_byte}, which {target} does not load and no command builds")]
+    #[error(
+        "a {kind} written as RDB type {type_byte}: {target} does not load it, or not at this size, and no command builds it"
+    )]
     Value {
         /// What it is.
         kind: &'static str,

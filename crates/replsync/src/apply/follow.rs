@@ -7,6 +7,7 @@ use super::error::At;
 use super::{Batch, Error, Place, Target};
 use crate::command::{self, Class, Rewritten, Touched};
 use crate::resp::StreamCommand;
+use crate::server::Server;
 
 /// A transaction is held until its EXEC; one that is larger than this ends the job.
 const TRANSACTION_BYTES_MAX: usize = 512 * 1024 * 1024;
@@ -23,6 +24,8 @@ pub struct Dropped {
 /// Turns the stream's commands into batches. Plain code without I/O.
 pub struct Follower {
     target: Arc<Target>,
+    /// Whether the source keeps pending entries whose entry was deleted, and the target does not.
+    watches_claims: bool,
     batcher: Batcher,
     /// The database that the stream has selected; unknown until it says so.
     db: Option<u32>,
@@ -41,15 +44,25 @@ struct Transaction {
 
 /// A command as it will be sent.
 enum Planned {
-    Raw(u32, u64, StreamCommand),
+    Raw(u32, u64, Expect, StreamCommand),
     Args(u32, u64, Vec<bytes::Bytes>),
 }
 
 impl Follower {
-    /// A follower from `offset` on; `db` is the database that the stream has selected there, where that is known.
-    pub fn new(target: Arc<Target>, offset: u64, db: Option<u32>) -> Self {
-        let dropped = Dropped::default();
-        Self { target, batcher: Batcher::default(), db, transaction: None, boundary: offset, dropped }
+    /// A follower of `source` from `offset` on; `db` is the database that the stream has selected there, where that
+    /// is known.
+    pub fn new(target: Arc<Target>, source: Server, offset: u64, db: Option<u32>) -> Self {
+        // `streamPropagateXCLAIM` and `xclaimCommand` in `src/t_stream.c`, before and from 7.0.
+        let watches_claims = !source.has((7, 0), None) && target.server().has((7, 0), None);
+        Self {
+            target,
+            watches_claims,
+            batcher: Batcher::default(),
+            db,
+            transaction: None,
+            boundary: offset,
+            dropped: Dropped::default(),
+        }
     }
 
     /// Takes the next command, whose end is at `offset`. `now_ms` is the time of its arrival, in milliseconds
@@ -69,7 +82,9 @@ impl Follower {
                 self.exec(commands, offset, now_ms)?;
             }
             (_, Some(transaction)) => {
-                transaction.bytes += command.raw.len();
+                // What it costs to hold, which for small commands is more than what it weighs on the wire.
+                transaction.bytes += command.raw.len() + size_of::<(StreamCommand, u64)>();
+                transaction.bytes += command.args.len() * size_of_val(&command.raw);
                 transaction.commands.push((command, offset));
                 if transaction.bytes > TRANSACTION_BYTES_MAX {
                     let at = At { db: self.db, place: Some(Place::Stream(offset)), ..At::default() };
@@ -165,7 +180,12 @@ impl Follower {
             return Err(self.nonsense(what, offset));
         };
         match command::rewrite(&command.args, &self.target.dialect, now_ms) {
-            Ok(Rewritten::AsIs) => plan.push(Planned::Raw(db, offset, command)),
+            Ok(Rewritten::AsIs) => {
+                // It names one entry, and answers with those that it claimed.
+                let claims = self.watches_claims && command.name().eq_ignore_ascii_case(b"XCLAIM");
+                let expect = if claims { Expect::Elements(1) } else { Expect::NoError };
+                plan.push(Planned::Raw(db, offset, expect, command));
+            }
             Ok(Rewritten::Replaced(commands)) => {
                 plan.extend(commands.into_iter().map(|args| Planned::Args(db, offset, args)));
             }
@@ -182,27 +202,11 @@ impl Follower {
     /// Encodes what belongs together, as a transaction where it is more than one command.
     fn encode(&mut self, plan: Vec<Planned>, offset: u64) {
         let Some(Planned::Raw(db, ..) | Planned::Args(db, ..)) = plan.first() else { return };
-        let (db, place, several) = (*db, Place::Stream(offset), plan.len() > 1);
-        let mut replies = 0;
-        if several {
-            self.batcher.push(db, place, Expect::NoError, &["MULTI"]);
-            replies = self.batcher.sent_count();
-        }
-        for planned in &plan {
-            match planned {
-                Planned::Raw(db, offset, command) => {
-                    self.batcher.push_raw(*db, Place::Stream(*offset), &command.raw)
-                }
-                Planned::Args(db, offset, args) => {
-                    self.batcher.push(*db, Place::Stream(*offset), Expect::NoError, args);
-                }
-            }
-        }
-        if several {
-            // SELECTs among them answer, too.
-            let count = (self.batcher.sent_count() - replies) as u32;
-            let selected = self.batcher.selected();
-            self.batcher.push(selected.unwrap_or(db), place, Expect::Exec(count), &["EXEC"]);
+        let (db, place) = (*db, Place::Stream(offset));
+        if plan.len() > 1 {
+            self.batcher.transaction(db, place, |batcher| encode(batcher, &plan));
+        } else {
+            encode(&mut self.batcher, &plan);
         }
     }
 
@@ -212,12 +216,24 @@ impl Follower {
     }
 }
 
+fn encode(batcher: &mut Batcher, plan: &[Planned]) {
+    for planned in plan {
+        match planned {
+            Planned::Raw(db, offset, expect, command) => {
+                batcher.push_raw(*db, Place::Stream(*offset), *expect, &command.raw);
+            }
+            Planned::Args(db, offset, args) => {
+                batcher.push(*db, Place::Stream(*offset), Expect::NoError, args);
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::apply::Eviction;
     use crate::resp::{CommandScanner, Frame, write_command};
-    use crate::server::Server;
     use bytes::BytesMut;
 
     fn target() -> Arc<Target> {
@@ -236,7 +252,7 @@ mod tests {
 
     /// Feeds `lines` with offsets 10, 20, …: what would be sent, line by line, and the boundary.
     fn follow(lines: &[&str]) -> Result<(Vec<String>, u64), Error> {
-        let mut follower = Follower::new(target(), 0, None);
+        let mut follower = Follower::new(target(), Server::redis(6, 2), 0, None);
         for (index, line) in lines.iter().enumerate() {
             follower.command(command(line), 10 * (index as u64 + 1), 1_000)?;
         }

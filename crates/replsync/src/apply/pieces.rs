@@ -110,8 +110,11 @@ impl<'a, F: FnMut(Batch) -> Result<(), Error>> Pieces<'a, F> {
                 }
                 self.push(Expect::NoError, &args)
             }
-            // Before 6.2 a consumer without pending entries cannot be made; it is made when it reads.
-            Element::StreamConsumer { .. } if !self.server.has((6, 2), None) => Ok(()),
+            // Before 6.2 a consumer comes to be when it reads; this one reads what it has pending, nothing.
+            Element::StreamConsumer { group, name, .. } if !self.server.has((6, 2), None) => {
+                let read = [b"XREADGROUP".as_slice(), b"GROUP", group, name, b"STREAMS", self.key, b"0"];
+                self.push(Expect::NoError, &read)
+            }
             Element::StreamConsumer { group, name, .. } => {
                 self.push(Expect::NoError, &[b"XGROUP", b"CREATECONSUMER", self.key, group, name])
             }

@@ -10,11 +10,14 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::{Batch, Error};
+use crate::channel;
 use crate::endpoint::{self, Socket};
 use crate::resp::{Reply, ReplyDecoder};
 
 /// How many batches may wait to be sent, and how many may be sent without their replies.
 const BATCHES_WAITING_MAX: usize = 16;
+/// … and how many bytes of batches may be on their way altogether.
+const BYTES_WAITING_MAX: u32 = 8 * 1024 * 1024;
 /// While there is nothing to write, a PING this often keeps a target with a `timeout` from closing the connection.
 const KEEPALIVE: Duration = Duration::from_secs(1);
 /// A target that answers nothing for this long is taken for dead.
@@ -36,27 +39,19 @@ pub struct Applied {
 /// A connection to a target, fed with batches.
 #[derive(Debug)]
 pub struct Pipeline {
-    batches: mpsc::Sender<Batch>,
     applied: watch::Receiver<Applied>,
-    task: JoinHandle<Result<(), Error>>,
+    /// Until its end was seen.
+    task: Option<JoinHandle<Result<(), Error>>>,
 }
 
 impl Pipeline {
-    /// Starts to write into `socket`, an authenticated connection to `target` with nothing unread on it.
-    pub fn start(socket: Socket, target: String) -> Self {
-        let (batches, waiting) = mpsc::channel(BATCHES_WAITING_MAX);
+    /// Starts to write into `socket`, an authenticated connection to `target` with nothing unread on it. It ends when
+    /// the last sender is dropped and all is answered.
+    pub fn start(socket: Socket, target: String) -> (Self, channel::Sender<Batch>) {
+        let (sender, waiting) = channel::channel(BATCHES_WAITING_MAX, BYTES_WAITING_MAX);
         let (progress, applied) = watch::channel(Applied::default());
-        Self { batches, applied, task: tokio::spawn(run(socket, target, waiting, progress)) }
-    }
-
-    /// Hands in a batch; waits while the target is behind. False when the pipeline has broken.
-    pub async fn send(&self, batch: Batch) -> bool {
-        self.batches.send(batch).await.is_ok()
-    }
-
-    /// Where a thread hands in batches. When it is closed, [`failure`](Self::failure) says why.
-    pub fn batches(&self) -> mpsc::Sender<Batch> {
-        self.batches.clone()
+        let task = Some(tokio::spawn(run(socket, target, waiting, progress)));
+        (Self { applied, task }, sender)
     }
 
     /// How far the target has got.
@@ -66,27 +61,30 @@ impl Pipeline {
 
     /// Waits for the pipeline to break; never returns while it goes well.
     pub async fn failure(&mut self) -> Error {
-        match (&mut self.task).await {
-            Ok(Err(error)) => error,
-            Ok(Ok(())) | Err(_) => Error::Stopped("the connection to the target was closed"),
+        match self.ended().await {
+            Err(error) => error,
+            Ok(()) => Error::Stopped("the connection to the target was closed"),
         }
     }
 
-    /// Waits until everything that was handed in is answered. All other senders must be dropped.
-    pub async fn finish(self) -> Result<Applied, Error> {
-        drop(self.batches);
-        match self.task.await {
-            Ok(ended) => ended?,
-            Err(_) => return Err(Error::Stopped("the task that writes into the target panicked")),
-        }
-        Ok(*self.applied.borrow())
+    /// Waits until everything that was handed in is answered. All senders must be dropped.
+    pub async fn finish(&mut self) -> Result<(), Error> {
+        self.ended().await
+    }
+
+    /// Nothing is lost when this is dropped while it waits.
+    async fn ended(&mut self) -> Result<(), Error> {
+        let Some(task) = &mut self.task else { return Ok(()) };
+        let ended = task.await;
+        self.task = None;
+        ended.unwrap_or(Err(Error::Stopped("the task that writes into the target panicked")))
     }
 }
 
 async fn run(
     socket: Socket,
     target: String,
-    waiting: mpsc::Receiver<Batch>,
+    waiting: channel::Receiver<Batch>,
     progress: watch::Sender<Applied>,
 ) -> Result<(), Error> {
     let (input, output) = split(socket);
@@ -105,22 +103,25 @@ async fn run(
     }
 }
 
+/// A batch that was sent, and its share of the bytes that may be on their way until it is answered.
+type Sent = (Batch, Option<channel::Share>);
+
 /// Sends batches and passes them on to the one who awaits their replies.
 async fn send(
     mut output: WriteHalf<Socket>,
     target: &str,
-    mut waiting: mpsc::Receiver<Batch>,
-    sent: mpsc::Sender<Batch>,
+    mut waiting: channel::Receiver<Batch>,
+    sent: mpsc::Sender<Sent>,
 ) -> Result<(), Error> {
     loop {
-        let batch = match timeout(KEEPALIVE, waiting.recv()).await {
-            Ok(Some(batch)) => batch,
+        let (batch, share) = match timeout(KEEPALIVE, waiting.recv()).await {
+            Ok(Some((batch, share))) => (batch, Some(share)),
             Ok(None) => return Ok(()),
-            Err(_) => Batch::ping(),
+            Err(_) => (Batch::ping(), None),
         };
         let bytes = batch.bytes.clone();
         // The other side leaves only when it has failed, and then says so.
-        if sent.send(batch).await.is_err() {
+        if sent.send((batch, share)).await.is_err() {
             return std::future::pending().await;
         }
         output.write_all(&bytes).await.map_err(|source| broken(target, source))?;
@@ -131,12 +132,12 @@ async fn send(
 async fn check(
     input: ReadHalf<Socket>,
     target: &str,
-    mut unanswered: mpsc::Receiver<Batch>,
+    mut unanswered: mpsc::Receiver<Sent>,
     progress: watch::Sender<Applied>,
 ) -> Result<(), Error> {
     let mut replies = Replies { input, target, decoder: ReplyDecoder::default(), buffer: BytesMut::new() };
     loop {
-        let batch = tokio::select! {
+        let (batch, _share) = tokio::select! {
             // A batch is told of before it is sent, so its replies cannot come first.
             biased;
             batch = unanswered.recv() => match batch {

@@ -31,10 +31,15 @@ impl Client {
             input: BytesMut::new(),
             decoder: ReplyDecoder::default(),
         };
-        if let Some(credentials) = endpoint.credentials.as_ref().filter(|_| endpoint.has_password()) {
+        if let Some(credentials) = endpoint.login() {
             let mut request = BytesMut::new();
             credentials.write(&mut request);
-            client.exchange("AUTH", &request).await?;
+            client.exchange("AUTH", &request).await.map_err(|error| match error {
+                Error::Refused { server, command, reply } => {
+                    Error::Refused { server, command, reply: credentials.redact(&reply) }
+                }
+                error => error,
+            })?;
         }
         Ok(client)
     }

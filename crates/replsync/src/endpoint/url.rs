@@ -66,6 +66,11 @@ impl Endpoint {
     pub fn has_password(&self) -> bool {
         self.credentials.as_ref().is_some_and(|credentials| !credentials.password.is_empty())
     }
+
+    /// What to authenticate with: a password, or a user who may have none (`nopass`).
+    pub fn login(&self) -> Option<&Credentials> {
+        self.credentials.as_ref().filter(|credentials| credentials.user.is_some() || self.has_password())
+    }
 }
 
 impl FromStr for Endpoint {

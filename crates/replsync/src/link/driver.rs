@@ -6,10 +6,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::Error;
+use crate::channel;
 use crate::endpoint::{Client, Endpoint, Socket};
 use crate::psync::{self, Announce, Position, Replica};
 use crate::resp::StreamCommand;
@@ -18,6 +18,10 @@ use crate::resp::StreamCommand;
 const READ_BYTES: usize = 128 * 1024;
 /// How many events may wait for the consumer. Each holds at most what one read brought.
 const EVENTS_WAITING_MAX: usize = 32;
+/// … and how many bytes of them altogether, whatever the size of one.
+const BYTES_WAITING_MAX: u32 = 4 * 1024 * 1024;
+/// A master forks for each full resync that is asked for; where the answer gets lost every time, it must not go on.
+const FORKS_IN_VAIN_MAX: u32 = 3;
 /// Masters drop a replica that is silent for `repl-timeout`, 60 s; real replicas say ACK every second.
 const ACK_EVERY: Duration = Duration::from_secs(1);
 
@@ -78,16 +82,34 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// What it costs to hold, in bytes; small commands cost more than they weigh on the wire.
+    fn cost_bytes(&self) -> usize {
+        match self {
+            Event::Payload(bytes) => bytes.len(),
+            Event::Commands { commands, .. } => commands
+                .iter()
+                .map(|(command, _)| {
+                    command.raw.len()
+                        + size_of::<(StreamCommand, u64)>()
+                        + command.args.len() * size_of::<Bytes>()
+                })
+                .sum(),
+            _ => 0,
+        }
+    }
+}
+
 /// A running link. Dropping it ends the connection.
 #[derive(Debug)]
 pub struct Link {
-    events: mpsc::Receiver<Result<Event, Error>>,
+    events: channel::Receiver<Result<Event, Error>>,
 }
 
 impl Link {
     /// Starts a link to `master`: with a full resync, or from `resume` on.
     pub fn start(master: Endpoint, config: Config, resume: Option<Position>) -> Self {
-        let (sender, events) = mpsc::channel(EVENTS_WAITING_MAX);
+        let (sender, events) = channel::channel(EVENTS_WAITING_MAX, BYTES_WAITING_MAX);
         let driver = Driver {
             master,
             config,
@@ -102,18 +124,28 @@ impl Link {
 
     /// What happens next. After an error there is nothing more: the link is down for good.
     pub async fn next(&mut self) -> Result<Event, Error> {
-        self.events.recv().await.unwrap_or_else(|| {
-            Err(Error::Broken {
+        match self.events.recv().await {
+            Some((event, _share)) => event,
+            None => Err(Error::Broken {
                 master: "the link".to_owned(),
                 position: None,
                 source: io::ErrorKind::NotConnected.into(),
-            })
-        })
+            }),
+        }
     }
 }
 
 /// The consumer has dropped the link.
 struct Unwanted;
+
+/// A connection that ended.
+struct Ended {
+    /// Whether PSYNC was answered.
+    synced: bool,
+    /// Whether a full resync was asked for and not answered.
+    in_vain: bool,
+    error: Error,
+}
 
 struct Driver {
     master: Endpoint,
@@ -124,19 +156,21 @@ struct Driver {
     in_stream: bool,
     /// What the consumer has yet to take. It outlives a connection: the next one begins behind it.
     waiting: VecDeque<Event>,
-    events: mpsc::Sender<Result<Event, Error>>,
+    events: channel::Sender<Result<Event, Error>>,
 }
 
 impl Driver {
     async fn run(mut self) {
         let mut down_since: Option<Instant> = None;
         let mut backoff = self.config.backoff;
+        let mut forks_in_vain = 0;
         loop {
             let started = Instant::now();
-            let (synced, error) = match self.connection().await {
+            let Ended { synced, in_vain, error } = match self.connection().await {
                 Ok(Unwanted) => return,
                 Err(ended) => ended,
             };
+            forks_in_vain += u32::from(in_vain);
             if !self.hand_over().await {
                 return;
             }
@@ -148,22 +182,22 @@ impl Driver {
             let since = *down_since.get_or_insert(if synced { Instant::now() } else { started });
             let last = if !error.is_transient() {
                 Some(error)
-            } else if since.elapsed() + backoff > self.config.reconnect_for {
+            } else if since.elapsed() >= self.config.reconnect_for || forks_in_vain >= FORKS_IN_VAIN_MAX {
                 Some(Error::GaveUp { after: since.elapsed(), last: Box::new(error) })
             } else {
                 tracing::warn!(%error, retry_in_ms = backoff.as_millis() as u64, "the replication link is down");
                 let down = Event::Down { error, retry_in: backoff };
-                if self.events.send(Ok(down)).await.is_err() {
+                if !self.events.send(Ok(down), 0).await {
                     return;
                 }
                 None
             };
             if let Some(last) = last {
                 // A consumer that has left wants to know nothing more.
-                let _ = self.events.send(Err(last)).await;
+                let _ = self.events.send(Err(last), 0).await;
                 return;
             }
-            sleep(backoff).await;
+            sleep(backoff.min(self.config.reconnect_for.saturating_sub(since.elapsed()))).await;
             backoff = (backoff * 2).min(Duration::from_secs(5));
         }
     }
@@ -171,22 +205,25 @@ impl Driver {
     /// Passes on all that waits; false when the consumer has left.
     async fn hand_over(&mut self) -> bool {
         while let Some(event) = self.waiting.pop_front() {
-            if self.events.send(Ok(event)).await.is_err() {
+            let cost = event.cost_bytes();
+            if !self.events.send(Ok(event), cost).await {
                 return false;
             }
         }
         true
     }
 
-    /// One connection, from its beginning to its end: whether it was in sync, and why it ended.
-    async fn connection(&mut self) -> Result<Unwanted, (bool, Error)> {
+    /// One connection, from its beginning to its end.
+    async fn connection(&mut self) -> Result<Unwanted, Ended> {
         let socket = Socket::connect(&self.master, self.config.connect_timeout).await;
-        let mut socket = socket.map_err(|error| (false, error.into()))?;
+        let mut socket =
+            socket.map_err(|error| Ended { synced: false, in_vain: false, error: error.into() })?;
         let resume = self.position.filter(|_| self.in_stream);
-        let credentials = self.master.credentials.clone().filter(|_| self.master.has_password());
+        let credentials = self.master.login().cloned();
         let mut replica = Replica::new(credentials, self.config.announce.clone(), resume);
         let ended = self.converse(&mut socket, &mut replica).await;
-        ended.map_err(|error| (replica.is_synced(), error))
+        let (synced, in_vain) = (replica.is_synced(), replica.is_full_resync_pending());
+        ended.map_err(|error| Ended { synced, in_vain, error })
     }
 
     async fn converse(&mut self, socket: &mut Socket, replica: &mut Replica) -> Result<Unwanted, Error> {
@@ -202,10 +239,11 @@ impl Driver {
             }
             // The consumer comes first: while it is behind, nothing more is read.
             let full = !self.waiting.is_empty();
+            let cost = self.waiting.front().map_or(0, Event::cost_bytes);
             tokio::select! {
-                permit = events.reserve(), if full => match permit {
-                    Ok(permit) => if let Some(event) = self.waiting.pop_front() { permit.send(Ok(event)) },
-                    Err(_) => return Ok(Unwanted),
+                room = events.room(cost), if full => match room {
+                    Some(room) => if let Some(event) = self.waiting.pop_front() { room.send(Ok(event)) },
+                    None => return Ok(Unwanted),
                 },
                 () = events.closed() => return Ok(Unwanted),
                 read = socket.read_buf(replica.input()), if !full => {

@@ -1,6 +1,6 @@
 //! What ends a migration before its time.
 
-use crate::psync::{self, Position};
+use crate::psync::{self, Position, ReplId};
 use crate::{apply, endpoint, link};
 
 use super::Finding;
@@ -37,6 +37,29 @@ pub enum Error {
         /// What was offered.
         to: Position,
     },
+    /// The source's INFO tells of another history than the one that the link follows.
+    #[error(
+        "the link follows {}, but INFO of the same address tells of {replid}: two servers behind one address? \
+         Name one server",
+        link.map(|at| at.to_string()).unwrap_or_default()
+    )]
+    AnotherHistory {
+        /// Where the link began.
+        link: Option<Position>,
+        /// Whose history INFO tells of.
+        replid: ReplId,
+    },
+    /// The target has evicted keys meanwhile, which it does without an error.
+    #[error(
+        "the target has evicted {keys} keys since the copy began (maxmemory-policy): give it more memory, and run again"
+    )]
+    Evicted {
+        /// How many.
+        keys: u64,
+    },
+    /// Told to stop before the copy began.
+    #[error("stopped before the copy began")]
+    StoppedEarly,
     /// Writing into the target failed.
     #[error(transparent)]
     Apply(#[from] apply::Error),
@@ -51,9 +74,16 @@ pub enum ErrorKind {
     Unreachable,
     /// The result could not be made exact or safe: the target is not to be used.
     Unsafe,
+    /// Stopped, as was told.
+    Stopped,
 }
 
 impl Error {
+    /// Whether the link could not go on where it was, so that only a new copy helps.
+    pub(super) fn is_cut(&self) -> bool {
+        matches!(self, Error::CopyCut { .. } | Error::FullResyncAgain { .. })
+    }
+
     /// What this means to the one who runs the job.
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -63,7 +93,11 @@ impl Error {
                 ErrorKind::Unsafe
             }
             Error::Endpoint(_) | Error::Link(_) => ErrorKind::Unreachable,
-            Error::CopyCut { .. } | Error::FullResyncAgain { .. } => ErrorKind::Unsafe,
+            Error::CopyCut { .. }
+            | Error::FullResyncAgain { .. }
+            | Error::AnotherHistory { .. }
+            | Error::Evicted { .. } => ErrorKind::Unsafe,
+            Error::StoppedEarly => ErrorKind::Stopped,
             Error::Apply(apply::Error::Connection(_)) => ErrorKind::Unreachable,
             Error::Apply(apply::Error::Refused { reply, .. }) if is_the_targets_state(reply) => {
                 ErrorKind::Unreachable

@@ -199,6 +199,13 @@ async fn target_findings(
     if target.is_loading() {
         refuse(ErrorKind::Unreachable, "the target is still loading its data: try again later".to_owned());
     }
+    let policy = target.field("maxmemory_policy").unwrap_or("noeviction");
+    if target.number("maxmemory").unwrap_or(0) > 0 && policy != "noeviction" {
+        let message = format!(
+            "the target evicts keys when it is full ({policy}): if it does so meanwhile, the job fails"
+        );
+        findings.push(Finding::warning(subject, message));
+    }
     let functions = function_count(client, target.server).await?;
     if target.keys() > 0 || functions > 0 {
         let what =

@@ -13,6 +13,7 @@ mod error;
 mod examine;
 mod job;
 mod report;
+mod source;
 
 pub use error::{Error, ErrorKind};
 pub use examine::{Examination, Finding, Severity, Subject, examine};

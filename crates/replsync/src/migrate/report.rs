@@ -49,6 +49,8 @@ pub struct Progress {
     pub link_down: bool,
     /// How often the stream went on after a break.
     pub reconnects: u64,
+    /// How often the job started anew.
+    pub restarts: u32,
 }
 
 impl Progress {
@@ -72,7 +74,8 @@ pub enum Ended {
 pub struct Report {
     /// Why it ended.
     pub ended: Ended,
-    /// Whether the target had everything up to the offset that the source reported after the copy was in.
+    /// Whether the target has everything up to the offset that the source reported: after the copy was in where
+    /// that ended the job, else when it was told to stop.
     pub caught_up: bool,
     /// Whether the copy is whole. Without it the target is a fragment.
     pub copied_all: bool,
@@ -90,6 +93,8 @@ pub struct Report {
     pub dropped: Dropped,
     /// How often the stream went on after a break.
     pub reconnects: u64,
+    /// How often the job started anew, with a flushed target.
+    pub restarts: u32,
     /// Forks of the source between our attaching and the end of the copy; unknown before 6.2.
     pub forks: Option<u64>,
     /// How long it took.

@@ -28,6 +28,11 @@ impl fmt::Debug for Credentials {
 }
 
 impl Credentials {
+    /// `text` without the password: a server that lacks AUTH quotes its arguments.
+    pub fn redact(&self, text: &str) -> String {
+        if self.password.is_empty() { text.to_owned() } else { text.replace(&self.password, "***") }
+    }
+
     /// Appends `AUTH [user] password` to `out`.
     pub fn write(&self, out: &mut BytesMut) {
         match &self.user {
@@ -127,7 +132,12 @@ impl Handshake {
                 if step == Step::Version {
                     return Ok(());
                 }
-                Err(refused(step, error))
+                Err(match (refused(step, error), &self.credentials) {
+                    (Error::Refused { step, reply }, Some(credentials)) => {
+                        Error::Refused { step, reply: credentials.redact(&reply) }
+                    }
+                    (error, _) => error,
+                })
             }
             _ => Err(unexpected(step, line)),
         }

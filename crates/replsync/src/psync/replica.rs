@@ -104,6 +104,11 @@ impl Replica {
         matches!(self.state, State::PayloadHeader | State::Payload(_) | State::Stream)
     }
 
+    /// Whether a full resync was asked for and not answered: the master may fork for it all the same.
+    pub fn is_full_resync_pending(&self) -> bool {
+        matches!(self.state, State::Expect(Step::Psync)) && self.handshake.resume.is_none()
+    }
+
     /// Sends `REPLCONF ACK 0`, from the answer to PSYNC on. Always 0: it keeps the link alive and satisfies no
     /// client's WAIT. A diskless master sends the stream only after an ACK that comes when its child has ended,
     /// so one that came earlier was lost: the caller repeats it every second.
