@@ -6,7 +6,8 @@
 Each server is filled with every type and encoding that it has, saves its RDB, and is then asked for the same
 content by ordinary commands: that is the golden file beside the RDB, one JSON object a line. Strings are written
 as Latin-1, so a byte is a character. A key's "footer" is the end of its DUMP payload: version and CRC-64, which
-covers the value's bytes. Types that no server writes any more are given to Redis 7.4 by RESTORE; it also gives an RDB with modules' values, and one of a cluster.
+covers the value's bytes. Types that no server writes any more are given to Redis 7.4 by RESTORE; it also gives an RDB with modules' values, and one of a cluster. With nine servers and
+more it is also tried which of them restores which type.
 """
 
 import json
@@ -22,6 +23,7 @@ import time
 
 DATA = os.path.join(os.path.dirname(__file__), "..", "crates", "replsync", "tests", "data")
 FUTURE_MS = 4102444800000  # 2100-01-01
+SAME_AS_NEXT = ("redis-6.0", "valkey-8.0")  # these write what the version after them writes: no files of their own
 
 
 class Client:
@@ -294,6 +296,7 @@ def old_types():
         + string("pi") + b"\x123.1415926535897931" + string("e") + b"\x051e-10"
     yield 9, string(b"\x02\x03foo\x03\x00bar\x05hello\x05\x02world??\xff")
     yield 9, string(b"\xfe\x01n\xfe\x2c\x01\x00\x00\x00" + b"v" * 300 + b"\xff")
+    yield 10, string(b"\x1c\0\0\0\x0e\0\0\0\x03\0\0\xf3\x02\xf6\x02\x0bHello World\xff")
     yield 22, b"\x02" + b"\x81" + struct.pack(">Q", FUTURE_MS) + string("f") + string("v") + b"\x00" + string("g") + string("w")
     yield 23, string(listpack(b"f", b"v", FUTURE_MS, b"g", 12, 0))
 
@@ -348,17 +351,24 @@ def save(server, folder, stem, lines):
     print(f"{stem}: {len(rdb)} bytes, {len(lines)} lines")
 
 
+def identity(server):
+    """Product and version of a server."""
+    info = dict(line.split(":", 1) for line in text(server("INFO", "server")).splitlines() if ":" in line)
+    valkey = "valkey_version" in info
+    number = info["valkey_version"] if valkey else info["redis_version"]
+    return tuple(int(part) for part in number.split(".")[:2]), valkey, number
+
+
 def make(name, path):
     debug = ["--enable-debug-command", "yes"] if name == "redis-7.0" else []
     with Running(path, *debug) as (server, folder):
-        info = dict(line.split(":", 1) for line in text(server("INFO", "server")).splitlines() if ":" in line)
-        valkey = "valkey_version" in info
-        number = info["valkey_version"] if valkey else info["redis_version"]
-        version = tuple(int(part) for part in number.split(".")[:2])
+        version, valkey, number = identity(server)
         policy = "allkeys-lru" if version in ((5, 0), (7, 2), (8, 1), (8, 6)) else "allkeys-lfu"
         server("CONFIG", "SET", "maxmemory-policy", policy)
         fill(server, version, valkey)
         server("SAVE")
+        if name in SAME_AS_NEXT:
+            return
         save(server, folder, f"all_{name}", golden(server, version, valkey, policy))
         if name == "redis-7.4":
             write("restored_redis-7.4.jsonl", restored(server))
@@ -402,6 +412,37 @@ def cluster(path):
         save(server, folder, "cluster_redis-7.4", footers(server))
 
 
+def matrix(servers):
+    """Which server restores which type, whoever wrote it: each type once, under the reader's own version."""
+    payloads = {}
+    for type_byte, raw in old_types():
+        payloads.setdefault(("redis", type_byte), raw)
+    for name, path in servers:
+        with Running(path, *(["--enable-debug-command", "yes"] if name == "redis-7.0" else [])) as (server, _):
+            version, valkey, _ = identity(server)
+            fill(server, version, valkey)
+            server("SELECT", 0)
+            for key in server("KEYS", "*"):
+                payload = server("DUMP", key)
+                product = "valkey" if valkey and payload[0] >= 22 else "redis"
+                payloads.setdefault((product, payload[0]), payload[1:-10])
+    lines = []
+    for name, path in servers:
+        with Running(path) as (server, _):
+            version, valkey, number = identity(server)
+            server("SET", "own", 1)
+            own = server("DUMP", "own")[-10:-8]
+            for (product, type_byte), raw in sorted(payloads.items()):
+                payload = bytes([type_byte]) + raw + own
+                reply = server.call("RESTORE", "k", 0, payload + struct.pack("<Q", crc64(payload)), "REPLACE")
+                lines.append({"by": ["valkey" if valkey else "redis", *version], "rdb_version": struct.unpack("<H", own)[0],
+                              "written_by": product, "type_byte": type_byte, "restored": reply == b"OK"})
+            print(f"{name} is {number}")
+    write("restores.jsonl", lines)
+
+
 os.makedirs(DATA, exist_ok=True)
 for argument in sys.argv[1:]:
     make(*argument.split("=", 1))
+if len(sys.argv) > 9:
+    matrix([argument.split("=", 1) for argument in sys.argv[1:]])

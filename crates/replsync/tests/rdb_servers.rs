@@ -11,8 +11,9 @@ use std::path::PathBuf;
 
 use replsync::rdb::{
     Buffered, Checksum, Element, Entry, Error, Idmp, Input, Item, Kind, Limits, Magic, Reader, Slice, decode,
-    decode_string, dump,
+    decode_string, dump, readable, restore_version,
 };
+use replsync::server::Server;
 use serde_json::{Value, json};
 
 fn data() -> PathBuf {
@@ -322,6 +323,27 @@ fn old_types_mean_what_redis_7_4_says() {
                 "type {type_byte} cut at {cut}: {result:?}"
             );
         }
+    }
+}
+
+/// Each type was given to each server by RESTORE.
+#[test]
+fn servers_restore_what_the_table_says() {
+    let lines = lines(data().join("restores.jsonl"));
+    assert!(lines.len() > 200);
+    for line in lines {
+        let number = |value: &Value| u16::try_from(value.as_u64().unwrap()).unwrap();
+        let by = &line["by"];
+        let (product, magic) = (by[0].as_str().unwrap(), line["written_by"].as_str().unwrap());
+        let version = (number(&by[1]), number(&by[2]));
+        let by = match product {
+            "redis" => Server::redis(version.0, version.1),
+            _ => Server::valkey(version.0, version.1),
+        };
+        let magic = if magic == "redis" { Magic::Redis } else { Magic::Valkey };
+        let kind = Kind::of(u8::try_from(number(&line["type_byte"])).unwrap(), magic).unwrap();
+        assert_eq!(readable(kind, by), line["restored"].as_bool().unwrap(), "{kind:?} by {by}");
+        assert_eq!(restore_version(by), number(&line["rdb_version"]), "{by}");
     }
 }
 

@@ -59,7 +59,8 @@ pub fn write(out: &mut impl BufMut, type_byte: u8, raw: &[u8], rdb_version: u16)
 ///
 /// # Errors
 /// [`Error::Truncated`], [`Error::UnsupportedVersion`], [`Error::UnknownType`] (also for a payload that starts
-/// with a module's key metadata), or [`Error::Checksum`] (0 means that none was computed).
+/// with a module's key metadata), or [`Error::Checksum`]. A checksum of 0 passes: Redis 8.6
+/// takes it for one that was not computed; older servers refuse it.
 pub fn parse(payload: &[u8]) -> Result<Dump<'_>, Error> {
     let truncated = Error::Truncated { offset: 0, wanted: payload_len(0) as u64 };
     let Some((body, crc)) = payload.split_last_chunk::<8>() else { return Err(truncated) };

@@ -284,6 +284,7 @@ impl<R: Read> Input for Buffered<R> {
 
     #[inline]
     fn skip(&mut self, n: u64) -> Result<(), Error> {
+        let offset = self.offset();
         let mut left = n;
         loop {
             let here = ((self.end - self.start) as u64).min(left);
@@ -293,7 +294,7 @@ impl<R: Read> Input for Buffered<R> {
                 return Ok(());
             }
             self.fill(1).map_err(|error| match error {
-                Error::Truncated { offset, .. } => Error::Truncated { offset, wanted: left },
+                Error::Truncated { .. } => Error::Truncated { offset, wanted: n },
                 other => other,
             })?;
         }

@@ -358,8 +358,8 @@ pub fn readable(kind: Kind, by: Server) -> bool {
 
 /// The RDB version to put into the footer of a DUMP payload that `by` is to RESTORE.
 ///
-/// A server accepts its own version and older ones (`verifyDumpPayload` in `src/cluster.c`); Valkey refuses 12 to
-/// 79, and takes its own types only under 80 or later. Its own version is right in all cases.
+/// A server accepts its own version and older ones (`verifyDumpPayload` in `src/cluster.c`), Valkey none from 12 to
+/// 79. Its own version is right in all cases.
 pub fn restore_version(by: Server) -> u16 {
     by.rdb_version()
 }

@@ -27,6 +27,7 @@ mod element;
 mod error;
 mod input;
 mod intset;
+mod item;
 mod kind;
 mod listpack;
 mod lzf;
@@ -43,10 +44,11 @@ pub use decode::{decode, decode_string};
 pub use element::{ArrayValue, Element, Idmp, StreamId};
 pub use error::Error;
 pub use input::{Buffered, Input, Slice};
+pub use item::{Checksum, Entry, Item, ModuleAux};
 pub use kind::{DataType, Kind, Magic, readable, restore_version};
 pub use module::ModuleId;
 pub use older::{OlderForm, is_compressed, older_form};
-pub use reader::{Checksum, Entry, Item, ModuleAux, Reader};
+pub use reader::Reader;
 
 /// What an RDB may ask for. Servers set no such limits: raise these for a source that holds longer strings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

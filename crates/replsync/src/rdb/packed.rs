@@ -71,7 +71,7 @@ impl Text<'_> {
 pub(super) fn score(text: &[u8]) -> Result<f64, Wrong> {
     let number: f64 = std::str::from_utf8(text)
         .ok()
-        .and_then(|text| text.trim_ascii().parse().ok())
+        .and_then(|text| text.parse().ok())
         .ok_or("a score that is not a number")?;
     not_nan(number)
 }

@@ -2,106 +2,11 @@
 
 use super::element::Element;
 use super::input::Input;
+use super::item::{Checksum, Entry, Item, ModuleAux};
 use super::kind::{Kind, Magic, Op};
 use super::primitive::{StringHead, array, byte, length, millis, string_head};
 use super::walk::{Halt, walk};
 use super::{Error, Limits, ModuleId, decode};
-
-/// What an RDB holds, one after the other.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Item {
-    /// The first bytes; always the first item.
-    Header {
-        /// `REDIS` or `VALKEY`.
-        magic: Magic,
-        /// The RDB version.
-        version: u16,
-    },
-    /// A field about the file, such as `redis-ver` or `repl-id`.
-    Aux {
-        /// The name.
-        key: Vec<u8>,
-        /// The value; numbers as decimal text.
-        value: Vec<u8>,
-    },
-    /// The code of a function library, shebang included: what FUNCTION LOAD takes.
-    Function(Vec<u8>),
-    /// What a module keeps outside the keyspace.
-    ModuleAux(ModuleAux),
-    /// The current database and the number of its keys: a hint to the loader.
-    ResizeDb {
-        /// The database.
-        db: u32,
-        /// Keys in it.
-        keys: u64,
-        /// Keys with an expiry among them.
-        expires: u64,
-    },
-    /// The number of keys in a slot of a cluster: a hint to the loader.
-    SlotInfo {
-        /// The slot, 0 to 16383.
-        slot: u64,
-        /// Keys in it.
-        keys: u64,
-        /// Keys with an expiry among them.
-        expires: u64,
-    },
-    /// A slot migration under way while the RDB was written (Valkey 9 in cluster mode).
-    SlotImport {
-        /// The name of the migration.
-        job: Vec<u8>,
-        /// First and last slot of each range.
-        ranges: Vec<(u64, u64)>,
-    },
-    /// A key; its value is to be read next, or skipped by asking for the next item.
-    Entry(Entry),
-    /// The end; always the last item.
-    End {
-        /// What the checksum said.
-        checksum: Checksum,
-    },
-}
-
-/// What the end of an RDB says of the bytes before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Checksum {
-    /// Their CRC-64 is the one in the file.
-    Verified,
-    /// The file has none: it is older than RDB 5, or its server runs with `rdbchecksum no`.
-    None,
-}
-
-/// What a module keeps outside the keyspace, in its own words.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ModuleAux {
-    /// The module's type.
-    pub id: ModuleId,
-    /// 1: to be loaded before the keys; 2: after them.
-    pub when: u64,
-    /// All bytes after the opcode, the id and the closing byte included: ready to be written again.
-    pub raw: Vec<u8>,
-}
-
-/// A key and what is said of it before its value. Its name is [`Reader::key`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// The database.
-    pub db: u32,
-    /// How the value is written.
-    pub kind: Kind,
-    /// The type byte that says so.
-    pub type_byte: u8,
-    /// When the key expires, in milliseconds since the epoch; long past or negative ones are possible.
-    pub expiry_ms: Option<i64>,
-    /// Seconds since the key was used, where the server evicts by LRU.
-    pub idle_seconds: Option<u64>,
-    /// The logarithmic access counter, where the server evicts by LFU.
-    pub freq: Option<u8>,
-    /// How many modules attached metadata to the key (Redis 8.6); [`Reader::key_metadata`] has it.
-    pub metadata_classes: u8,
-    /// Where the type byte stands.
-    pub offset: u64,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -139,6 +44,7 @@ pub struct Reader<I> {
     magic: Magic,
     version: u16,
     db: u32,
+    pending: Pending,
     key: Vec<u8>,
     metadata: Vec<u8>,
     scratch: decode::Scratch,
@@ -159,6 +65,7 @@ impl<I: Input> Reader<I> {
             magic: Magic::Redis,
             version: 0,
             db: 0,
+            pending: Pending::default(),
             key: Vec::new(),
             metadata: Vec::new(),
             scratch: decode::Scratch::default(),
@@ -276,14 +183,13 @@ impl<I: Input> Reader<I> {
             State::Done => return Ok(None),
             State::Failed => return Err(Error::Stopped { offset: self.offset() }),
         }
-        let mut pending = Pending::default();
         loop {
             let offset = self.input.offset();
             let opcode = byte(&mut self.input)?;
             if opcode < opcode::LEAST {
-                return self.entry(opcode, offset, pending).map(Some);
+                return self.entry(opcode, offset).map(Some);
             }
-            if let Some(item) = self.after_opcode(opcode, offset, &mut pending)? {
+            if let Some(item) = self.after_opcode(opcode, offset)? {
                 return Ok(Some(item));
             }
         }
@@ -300,23 +206,18 @@ impl<I: Input> Reader<I> {
     /// What follows `opcode`: an item, or nothing when it only says something about the key to come.
     ///
     /// Source: `rdbLoadRioWithLoadingCtx` in `src/rdb.c` of both products.
-    fn after_opcode(
-        &mut self,
-        opcode: u8,
-        offset: u64,
-        pending: &mut Pending,
-    ) -> Result<Option<Item>, Error> {
+    fn after_opcode(&mut self, opcode: u8, offset: u64) -> Result<Option<Item>, Error> {
         let input = &mut self.input;
         match opcode {
-            opcode::EXPIRETIME_MS => pending.expiry_ms = Some(millis(input)?),
+            opcode::EXPIRETIME_MS => self.pending.expiry_ms = Some(millis(input)?),
             opcode::EXPIRETIME => {
-                pending.expiry_ms = Some(i64::from(i32::from_le_bytes(array(input)?)) * 1000);
+                self.pending.expiry_ms = Some(i64::from(i32::from_le_bytes(array(input)?)) * 1000);
             }
-            opcode::IDLE => pending.idle_seconds = Some(length(input)?),
-            opcode::FREQ => pending.freq = Some(byte(input)?),
+            opcode::IDLE => self.pending.idle_seconds = Some(length(input)?),
+            opcode::FREQ => self.pending.freq = Some(byte(input)?),
             opcode::SELECTDB => self.db = self.small(length)?,
             opcode::KEY_META if self.magic == Magic::Redis => {
-                pending.metadata_classes = self.read_key_metadata()?;
+                self.pending.metadata_classes = self.read_key_metadata()?;
             }
             opcode::SLOT_IMPORT if self.magic == Magic::Valkey => return self.slot_import().map(Some),
             opcode::RESIZEDB => {
@@ -358,10 +259,11 @@ impl<I: Input> Reader<I> {
     }
 
     #[inline]
-    fn entry(&mut self, type_byte: u8, offset: u64, pending: Pending) -> Result<Item, Error> {
+    fn entry(&mut self, type_byte: u8, offset: u64) -> Result<Item, Error> {
         let Some(kind) = Kind::of(type_byte, self.magic) else {
             return Err(self.unknown(type_byte, offset));
         };
+        let pending = std::mem::take(&mut self.pending);
         if pending.metadata_classes == 0 {
             self.metadata.clear();
         }
