@@ -28,7 +28,8 @@ pub trait Input {
     /// As [`Input::peek`].
     fn take(&mut self, n: usize) -> Result<&[u8], Error>;
 
-    /// Moves past `n` bytes without holding them (unless a mark is set).
+    /// Moves past `n` bytes without holding them (unless a mark is set). After an error the position is somewhere
+    /// within them.
     ///
     /// # Errors
     /// As [`Input::peek`].
