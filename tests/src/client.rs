@@ -60,7 +60,7 @@ impl Conn {
         batch.add(args);
         match self.send(batch)?.pop() {
             Some(Value::ServerError(error)) => {
-                bail!("{}: {error:?}", String::from_utf8_lossy(args[0].as_ref()))
+                bail!("{}: {}", String::from_utf8_lossy(args[0].as_ref()), message(&error))
             }
             Some(value) => Ok(value),
             None => bail!("no reply"),
@@ -80,7 +80,7 @@ impl Conn {
         let replies = self.send(batch)?;
         for (at, reply) in replies.iter().enumerate() {
             if let Value::ServerError(error) = reply {
-                bail!("command {at} of {}: {error:?}", replies.len());
+                bail!("command {at} of {}: {}", replies.len(), message(error));
             }
         }
         Ok(replies)
@@ -173,6 +173,11 @@ impl Version {
     pub fn is_6_2(&self) -> bool {
         self.redis_at_least(6, 2)
     }
+}
+
+/// An error reply as the server wrote it.
+pub fn message(error: &redis::ServerError) -> String {
+    format!("{} {}", error.code(), error.details().unwrap_or(""))
 }
 
 /// The bytes of a bulk or status reply; empty for anything else.

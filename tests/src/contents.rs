@@ -24,7 +24,7 @@ use std::fmt;
 use anyhow::{Context, Result, bail};
 use redis::Value;
 
-use crate::client::{Batch, Conn, Version, array, bytes, int};
+use crate::client::{Batch, Conn, Version, array, bytes, int, message};
 
 /// How far expiries may differ when one side is older than 7.0.
 pub const EXPIRY_TOLERANCE_MS: i64 = 2_000;
@@ -131,9 +131,8 @@ enum Tree {
     Fields(BTreeMap<Vec<u8>, Tree>),
 }
 
-/// Elements asked for in one command, of the collections that can be asked in pieces.
+/// Keys asked for at once.
 const KEYS_PER_BATCH: usize = 500;
-const REPLY_BYTES_AT_ONCE: usize = 64 << 20;
 
 impl Contents {
     /// Reads everything; `versions` are its own and the other side's, since what can be compared depends on both.
@@ -204,26 +203,16 @@ impl Reader<'_> {
 
     fn entries(&mut self, names: &[Vec<u8>]) -> Result<Vec<(Vec<u8>, Entry)>> {
         let mut entries = self.kinds_and_expiries(names)?;
-        let mut at = 0;
-        while at < entries.len() {
-            let (mut batch, from) = (Batch::default(), at);
-            let mut weight_bytes = 0;
-            while at < entries.len() && weight_bytes < REPLY_BYTES_AT_ONCE {
-                let (name, entry) = &entries[at];
-                self.ask_value(&mut batch, name, &entry.kind);
-                // What a reply weighs is not known before it is there; big ones are few in tests.
-                weight_bytes += 1 << 16;
-                at += 1;
-            }
-            let replies = self.conn.send(batch)?;
-            for ((name, entry), reply) in entries[from..at].iter_mut().zip(replies) {
-                entry.value = self.value(name, &entry.kind, reply)?;
-            }
+        let mut batch = Batch::default();
+        for (name, entry) in &entries {
+            self.ask_value(&mut batch, name, &entry.kind);
+        }
+        let replies = self.conn.send(batch)?;
+        for ((name, entry), reply) in entries.iter_mut().zip(replies) {
+            entry.value = self.value(name, &entry.kind, reply)?;
         }
         if self.versions[0].has_field_ttl() {
-            for (name, entry) in entries.iter_mut().filter(|(_, entry)| entry.kind == "hash") {
-                entry.field_expiries = self.field_expiries(name, &entry.value)?;
-            }
+            self.field_expiries(&mut entries)?;
         }
         Ok(entries)
     }
@@ -285,7 +274,7 @@ impl Reader<'_> {
 
     fn value(&mut self, name: &[u8], kind: &str, reply: Value) -> Result<Tree> {
         if let Value::ServerError(error) = &reply {
-            bail!("{} of {kind} \"{}\"", error.details().unwrap_or("error"), name.escape_ascii());
+            bail!("{} of {kind} \"{}\"", message(error), name.escape_ascii());
         }
         Ok(match kind {
             "list" => Tree::List(array(reply).into_iter().map(|item| Tree::Bytes(bytes(item))).collect()),
@@ -359,23 +348,29 @@ impl Reader<'_> {
         Ok(Tree::List(vec![tree(entries), tree(last), Tree::Map(groups)]))
     }
 
-    fn field_expiries(&mut self, name: &[u8], value: &Tree) -> Result<BTreeMap<Vec<u8>, i64>> {
-        let Tree::Map(hash) = value else { bail!("a hash is not a map") };
-        let fields: Vec<&Vec<u8>> = hash.keys().collect();
-        let mut expiries = BTreeMap::new();
-        for fields in fields.chunks(10_000) {
-            let count = fields.len().to_string();
-            let mut command: Vec<&[u8]> = vec![b"HPEXPIRETIME", name, b"FIELDS", count.as_bytes()];
-            command.extend(fields.iter().map(|field| &field[..]));
-            let reply = array(self.conn.call(&command)?);
-            for (&field, at) in fields.iter().zip(&reply) {
-                let at_ms = int(at).context("a field's expiry is not a number")?;
+    fn field_expiries(&mut self, entries: &mut [(Vec<u8>, Entry)]) -> Result<()> {
+        let (mut batch, mut asked) = (Batch::default(), Vec::new());
+        for (at, (name, entry)) in entries.iter().enumerate().filter(|(_, (_, entry))| entry.kind == "hash") {
+            let Tree::Map(hash) = &entry.value else { bail!("a hash is not a map") };
+            let fields: Vec<&Vec<u8>> = hash.keys().collect();
+            for fields in fields.chunks(10_000) {
+                let count = fields.len().to_string();
+                let mut command: Vec<&[u8]> = vec![b"HPEXPIRETIME", name, b"FIELDS", count.as_bytes()];
+                command.extend(fields.iter().map(|field| &field[..]));
+                batch.add(&command);
+                asked.push((at, fields.iter().map(|&field| field.clone()).collect::<Vec<_>>()));
+            }
+        }
+        let replies = self.conn.send_all(batch)?;
+        for ((at, fields), reply) in asked.into_iter().zip(replies) {
+            for (field, at_ms) in fields.into_iter().zip(array(reply)) {
+                let at_ms = int(&at_ms).context("a field's expiry is not a number")?;
                 if at_ms >= 0 {
-                    expiries.insert(field.clone(), at_ms);
+                    entries[at].1.field_expiries.insert(field, at_ms);
                 }
             }
         }
-        Ok(expiries)
+        Ok(())
     }
 
     fn functions(&mut self) -> Result<BTreeMap<Vec<u8>, Vec<u8>>> {

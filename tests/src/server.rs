@@ -129,6 +129,13 @@ impl TestServer {
                 Ok(_) => return Ok(()),
                 // A replica whose master is away answers so; it is up all the same.
                 Err(error) if format!("{error:#}").contains("MASTERDOWN") => return Ok(()),
+                // One that is made to load slowly is wanted so.
+                Err(error)
+                    if format!("{error:#}").contains("LOADING")
+                        && self.args.iter().any(|arg| arg == "--key-load-delay") =>
+                {
+                    return Ok(());
+                }
                 Err(error) if Instant::now() > deadline => return Err(error.context(self.log())),
                 Err(_) => std::thread::sleep(Duration::from_millis(10)),
             }

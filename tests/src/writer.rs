@@ -12,7 +12,7 @@ use anyhow::{Result, bail};
 use fastrand::Rng;
 use redis::Value;
 
-use crate::client::{Batch, Conn, Version};
+use crate::client::{Batch, Conn, Version, message};
 use crate::fill::{DATABASES, function_library};
 
 /// A writer on a thread of its own.
@@ -82,7 +82,7 @@ impl Drop for Writer {
 fn check(replies: Vec<Value>) -> Result<()> {
     for reply in replies {
         let Value::ServerError(error) = reply else { continue };
-        let message = format!("{} {}", error.code(), error.details().unwrap_or(""));
+        let message = message(&error);
         let ordinary = [
             "WRONGTYPE",
             "BUSYGROUP",

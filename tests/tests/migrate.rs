@@ -147,3 +147,19 @@ fn nothing_differs_at_all(source: &TestServer, target: &TestServer) -> Result<()
     assert_eq!(replsync_tests::contents::compare(&source.url(), &target.url())?, []);
     Ok(())
 }
+
+#[test]
+fn a_target_that_drops_idle_clients_keeps_us() -> Result<()> {
+    let source = TestServer::start("redis-7.4", &["--repl-ping-replica-period", "100"]);
+    let target = TestServer::start("redis-7.4", &["--timeout", "2"]);
+    source.client(0).words("SET a b")?;
+    let mut node = Node::start(&["migrate", &source.url(), &target.url(), "--json"])?;
+    target.wait_for_keys(1, PATIENCE)?;
+    std::thread::sleep(Duration::from_secs(5));
+    source.client(1).words("SET c d")?;
+    target.wait_for_keys(2, PATIENCE).with_context(|| node.stderr())?;
+    ensure!(node.is_running()?, "{}", node.stderr());
+    node.signal("TERM");
+    node.wait(PATIENCE)?.assert(4, &[]);
+    Ok(())
+}

@@ -47,6 +47,11 @@ pub fn count(number: u64) -> String {
     text
 }
 
+/// A count of things: `1 key`, `1,234 keys`.
+pub fn counted(number: u64, one: &str, many: &str) -> String {
+    format!("{} {}", count(number), if number == 1 { one } else { many })
+}
+
 #[cfg(test)]
 mod tests {
     #[test]

@@ -45,7 +45,8 @@ impl Server {
         }
     }
 
-    /// The RDB version that this server writes by itself: the number after the magic of its dumps.
+    /// The RDB version that this server writes by itself: the number after the magic of its dumps. Of a version
+    /// that nobody tried, the newest that an older one is known to write: it reads that for certain.
     ///
     /// Source: `RDB_VERSION` in `src/rdb.h` of each release.
     pub fn rdb_version(&self) -> u16 {
@@ -59,7 +60,7 @@ impl Server {
             (Product::Redis, 7, 0..=1) => 10,
             (Product::Redis, 7, 2..=3) => 11,
             (Product::Redis, 7, _) => 12,
-            (Product::Redis, 8, 0..=2) => 12,
+            (Product::Redis, 8, 0..=5) => 12,
             (Product::Redis, _, _) => 13,
         }
     }

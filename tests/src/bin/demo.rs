@@ -1,6 +1,6 @@
 //! The main job, to be watched: `scripts/demo.sh` runs it.
 //!
-//! usage: demo LEGACY V2 [KEYS]: names of servers (see `scripts/servers.sh`) or paths of server programs.
+//! usage: `demo LEGACY V2 [KEYS]`: names of servers (see `scripts/servers.sh`) or paths of server programs.
 
 use std::process::{ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -102,5 +102,8 @@ fn native_attempt(legacy: &TestServer, v2: &TestServer) -> Result<String> {
     };
     conn.words("REPLICAOF NO ONE")?;
     conn.words("FLUSHALL")?;
+    if conn.version()?.is_7_0() {
+        conn.words("FUNCTION FLUSH")?;
+    }
     Ok(verdict)
 }

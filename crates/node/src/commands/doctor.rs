@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::args::{Doctor, Output};
 use crate::exit::{ExitCode, Failure};
-use crate::output::{self, count};
+use crate::output::{self, counted};
 
 /// Looks at both servers and prints what stands in the way.
 pub async fn run(args: &Doctor, output: &Output) -> Result<ExitCode, Failure> {
@@ -102,10 +102,11 @@ fn text(from: &Endpoint, to: Option<&Endpoint>, seen: &Examination, good: bool) 
     for (side, endpoint, info) in sides {
         if let (Some(endpoint), Some(info)) = (endpoint, info) {
             let (server, role, rdb) = (info.server, role(info), info.server.rdb_version());
-            let (keys, databases) = (count(info.keys()), info.keyspace.len());
+            let keys = counted(info.keys(), "key", "keys");
+            let databases = counted(info.keyspace.len() as u64, "database", "databases");
             let _ = writeln!(
                 text,
-                "{side}   {endpoint}: {server}, {role}, {keys} keys in {databases} databases, writes RDB {rdb}"
+                "{side}   {endpoint}: {server}, {role}, {keys} in {databases}, writes RDB {rdb}"
             );
         }
     }

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::args::{Migrate, Output};
 use crate::exit::{ExitCode, Failure};
-use crate::output::{self, count};
+use crate::output::{self, count, counted};
 use crate::progress;
 
 /// Runs the job and prints its report.
@@ -144,11 +144,12 @@ fn text(report: &Report, until: Until) -> String {
         let _ = writeln!(text, "stopped during the copy: the target is a fragment and not to be used");
         return text;
     }
-    let (keys, functions, bytes) =
-        (count(copied.keys), count(copied.functions), HumanBytes(copied.rdb_bytes));
-    let _ = writeln!(text, "copied    {keys} keys, {functions} function libraries ({bytes} of RDB)");
-    let commands = count(report.commands);
-    let _ = writeln!(text, "followed  {commands} commands, {} reconnects", report.reconnects);
+    let (keys, bytes) = (counted(copied.keys, "key", "keys"), HumanBytes(copied.rdb_bytes));
+    let functions = counted(copied.functions, "function library", "function libraries");
+    let _ = writeln!(text, "copied    {keys}, {functions} ({bytes} of RDB)");
+    let commands = counted(report.commands, "command", "commands");
+    let reconnects = counted(report.reconnects, "reconnect", "reconnects");
+    let _ = writeln!(text, "followed  {commands}, {reconnects}");
     if let Some(position) = report.position {
         let _ = writeln!(text, "applied   up to {position}");
     }

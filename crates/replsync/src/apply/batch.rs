@@ -71,6 +71,13 @@ impl Batch {
         Self { offset: Some(offset), ..Self::default() }
     }
 
+    /// A batch that does nothing but be answered.
+    pub(super) fn ping() -> Self {
+        let bytes = Bytes::from_static(b"*1\r\n$4\r\nPING\r\n");
+        let sent = Sent { start: 0, db: 0, place: Place::Stream(0), expect: Expect::NoError };
+        Self { bytes, sent: vec![sent], ..Self::default() }
+    }
+
     /// How many replies the target will send.
     pub fn replies(&self) -> usize {
         self.sent.len()
@@ -139,14 +146,7 @@ impl Batcher {
 
     /// Begins a command of `args` arguments for database `db`.
     pub fn command(&mut self, db: u32, place: Place, expect: Expect, args: usize) -> Command<'_> {
-        if self.selected != Some(db) {
-            self.selected = Some(db);
-            self.sent(db, place, Expect::NoError);
-            let mut select = Command::new(&mut self.bytes, 2);
-            select.arg(b"SELECT");
-            select.number(db);
-        }
-        self.sent(db, place, expect);
+        self.begin(db, place, expect);
         Command::new(&mut self.bytes, args)
     }
 
@@ -160,17 +160,20 @@ impl Batcher {
 
     /// Appends a command that is encoded already.
     pub fn push_raw(&mut self, db: u32, place: Place, raw: &[u8]) {
-        if self.selected != Some(db) {
-            self.push(
-                db,
-                place,
-                Expect::NoError,
-                &[b"SELECT".as_slice(), itoa::Buffer::new().format(db).as_bytes()],
-            );
-            self.selected = Some(db);
-        }
-        self.sent(db, place, Expect::NoError);
+        self.begin(db, place, Expect::NoError);
         self.bytes.extend_from_slice(raw);
+    }
+
+    /// Notes the command that comes next, behind a SELECT where one is needed.
+    fn begin(&mut self, db: u32, place: Place, expect: Expect) {
+        if self.selected != Some(db) {
+            self.selected = Some(db);
+            self.sent(db, place, Expect::NoError);
+            let mut select = Command::new(&mut self.bytes, 2);
+            select.arg(b"SELECT");
+            select.number(db);
+        }
+        self.sent(db, place, expect);
     }
 
     fn sent(&mut self, db: u32, place: Place, expect: Expect) {

@@ -15,6 +15,8 @@ use crate::resp::{Reply, ReplyDecoder};
 
 /// How many batches may wait to be sent, and how many may be sent without their replies.
 const BATCHES_WAITING_MAX: usize = 16;
+/// While there is nothing to write, a PING this often keeps a target with a `timeout` from closing the connection.
+const KEEPALIVE: Duration = Duration::from_secs(1);
 /// A target that answers nothing for this long is taken for dead.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -110,7 +112,12 @@ async fn send(
     mut waiting: mpsc::Receiver<Batch>,
     sent: mpsc::Sender<Batch>,
 ) -> Result<(), Error> {
-    while let Some(batch) = waiting.recv().await {
+    loop {
+        let batch = match timeout(KEEPALIVE, waiting.recv()).await {
+            Ok(Some(batch)) => batch,
+            Ok(None) => return Ok(()),
+            Err(_) => Batch::ping(),
+        };
         let bytes = batch.bytes.clone();
         // The other side leaves only when it has failed, and then says so.
         if sent.send(batch).await.is_err() {
@@ -118,7 +125,6 @@ async fn send(
         }
         output.write_all(&bytes).await.map_err(|source| broken(target, source))?;
     }
-    Ok(())
 }
 
 /// Awaits the replies to all batches, in order.

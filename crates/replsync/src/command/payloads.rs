@@ -1,12 +1,13 @@
 //! How commands that carry a DUMP payload are rewritten, and functions.
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 
 use super::expiry::expiry;
 use super::rules::{Ruled, absolute, command, has, instead, word};
 use super::table;
 use super::{NoRule, Rewritten, Target, is, is_any};
 use crate::checksum::crc64;
+use crate::rdb;
 
 /// `FUNCTION LOAD [REPLACE] code | DELETE name | FLUSH [ASYNC | SYNC] | RESTORE payload [policy]`. Loading and
 /// restoring succeeded, so nothing was in the way.
@@ -35,8 +36,7 @@ pub(super) fn function(args: &[Bytes], target: &Target, _: u64) -> Ruled {
                 [policy] if is(policy, "flush") => word("FLUSH"),
                 [policy, ..] => return Err(NoRule::option(args, policy)),
             };
-            // What is inside (opcode 245 and a library's code) has been the same since 7.0.
-            let payload = payload_for(args, payload, target)?.unwrap_or_else(|| payload.clone());
+            let payload = functions_for(args, payload, target)?;
             instead(command("FUNCTION", &[&[word("RESTORE"), payload, policy]]))
         }
         _ => Err(NoRule::new(args, "this subcommand is not known; a newer replsync may know it")),
@@ -60,53 +60,38 @@ pub(super) fn restore(args: &[Bytes], target: &Target, now_ms: u64) -> Ruled {
         Some(expiry) => absolute(args, expiry, now_ms)?,
         None => word("0"),
     };
-    let kind = args[3].first().copied().unwrap_or(0xff);
-    let payload = match payload_for(args, &args[3], target)? {
-        None => args[3].clone(),
-        Some(payload) if readable(kind, &args[3], target) => payload,
-        Some(_) => {
-            return Err(NoRule::new(
-                args,
-                format!("the target ({}) does not read a value of RDB type {kind}", target.server),
-            ));
-        }
-    };
+    let payload = value_for(args, &args[3], target)?;
     let options = [word("REPLACE"), word("ABSTTL")];
     instead(command("RESTORE", &[&args[1..2], &[ttl, payload], &options, &args[hints]]))
 }
 
-/// The RDB version in the footer of a DUMP payload: value, 2 bytes of version, 8 bytes of CRC-64, little-endian
-/// (`createDumpPayload` in `src/cluster.c`, `functionDumpCommand` in `src/functions.c`).
-fn payload_version(payload: &[u8]) -> Option<u16> {
-    let (_, footer) = payload.split_last_chunk::<10>()?;
-    Some(u16::from_le_bytes([footer[0], footer[1]]))
+/// A DUMP payload that the target reads.
+fn value_for(args: &[Bytes], payload: &Bytes, target: &Target) -> Result<Bytes, NoRule> {
+    let server = target.server;
+    let refuse = |why: &str| NoRule::new(args, format!("the payload of this value {why}"));
+    let dump = rdb::dump::parse(payload).map_err(|error| refuse(&format!("is not understood: {error}")))?;
+    let (kind, raw) = match rdb::readable(dump.kind, server) {
+        true => (dump.kind, dump.raw),
+        false => match rdb::older_form(dump.kind, dump.raw, server) {
+            Some(older) if !older.is_poorer => (older.kind, older.raw),
+            _ => {
+                let (what, byte) = (dump.kind.data_type().name(), dump.kind.type_byte());
+                return Err(refuse(&format!("is a {what} of RDB type {byte}, which {server} does not read")));
+            }
+        },
+    };
+    let mut written = BytesMut::with_capacity(payload.len());
+    rdb::dump::write(&mut written, kind.type_byte(), raw, rdb::restore_version(server));
+    Ok(written.freeze())
 }
 
-/// A payload with a footer that the target accepts; `None` when it accepts it as it is. Servers refuse a version
-/// above their own (`verifyDumpPayload` in `src/cluster.c`), Valkey also 12 to 79, which are Redis's.
-fn payload_for(args: &[Bytes], payload: &Bytes, target: &Target) -> Result<Option<Bytes>, NoRule> {
-    let version = payload_version(payload).ok_or_else(|| NoRule::malformed(args))?;
-    let own = target.server.rdb_version();
-    let foreign = (12..80).contains(&version) != (12..80).contains(&own) && version >= 12;
-    if version <= own && !foreign {
-        return Ok(None);
-    }
-    let mut bytes = payload[..payload.len() - 10].to_vec();
-    bytes.extend_from_slice(&own.min(11).to_le_bytes());
-    bytes.extend_from_slice(&crc64(&bytes).to_le_bytes());
-    Ok(Some(bytes.into()))
-}
-
-/// Whether the target reads values of this RDB type (`rdbLoadObject` in `src/rdb.c` of each version).
-fn readable(kind: u8, payload: &[u8], target: &Target) -> bool {
-    let server = &target.server;
-    let valkeys = payload_version(payload).is_some_and(|version| version >= 80);
-    match kind {
-        0..=5 | 9..=15 => true,
-        16..=19 => server.has((7, 0), None),
-        20..=21 => server.has((7, 2), None),
-        22 if valkeys => false, // Valkey 9's hash with field expiries, which only Valkey 9 reads
-        24..=25 => server.has((7, 4), None),
-        _ => false,
-    }
+/// A FUNCTION DUMP payload under a footer that the target accepts: libraries, 2 bytes of RDB version, 8 bytes of
+/// CRC-64, little-endian (`functionDumpCommand` in `src/functions.c`). What is inside (opcode 245 and a library's
+/// code) has been the same since 7.0.
+fn functions_for(args: &[Bytes], payload: &Bytes, target: &Target) -> Result<Bytes, NoRule> {
+    let Some((libraries, _)) = payload.split_last_chunk::<10>() else { return Err(NoRule::malformed(args)) };
+    let mut written = BytesMut::from(libraries);
+    written.put_u16_le(target.server.rdb_version());
+    written.put_u64_le(crc64(&written));
+    Ok(written.freeze())
 }

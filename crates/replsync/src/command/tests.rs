@@ -395,20 +395,22 @@ fn restored(payload: &'static [u8], server: Server) -> Result<Vec<Bytes>, NoRule
 
 #[test]
 fn restore_gets_a_footer_that_the_target_takes() {
-    for (payload, server, expected) in [
-        (VVV_6_2, Server::redis(8, 6), VVV_6_2),
-        (VVV_8_6, Server::redis(8, 6), VVV_8_6),
-        (VVV_8_6, Server::redis(7, 4), VVV_7_2),
-        (VVV_8_6, Server::valkey(9, 0), VVV_7_2),
-        (VVV_8_6, Server::valkey(8, 1), VVV_7_2),
-        (VVV_8_6, Server::redis(6, 2), VVV_6_2),
-        (VVV_VALKEY_9, Server::valkey(9, 0), VVV_VALKEY_9),
-        (VVV_VALKEY_9, Server::redis(8, 6), VVV_7_2),
-        (VVV_7_2, Server::valkey(9, 0), VVV_7_2),
+    for (payload, server, version) in [
+        (VVV_6_2, Server::redis(8, 6), 13),
+        (VVV_8_6, Server::redis(8, 6), 13),
+        (VVV_8_6, Server::redis(7, 4), 12),
+        (VVV_8_6, Server::valkey(9, 0), 80),
+        (VVV_8_6, Server::valkey(8, 1), 11),
+        (VVV_8_6, Server::redis(6, 2), 9),
+        (VVV_VALKEY_9, Server::valkey(9, 0), 80),
+        (VVV_VALKEY_9, Server::redis(8, 6), 13),
+        (VVV_7_2, Server::valkey(9, 0), 80),
     ] {
         let command = restored(payload, server).unwrap();
         assert_eq!(command[2], "1700000000005");
-        assert_eq!(&command[3][..], expected, "{server}");
+        let (body, crc) = command[3].split_last_chunk::<8>().unwrap();
+        assert_eq!(body, [&b"\x00\x03vvv"[..], &[version, 0]].concat(), "{server}");
+        assert_eq!(u64::from_le_bytes(*crc), crc64::crc64(0, body), "{server}");
         assert_eq!(&command[4..], &["REPLACE", "ABSTTL"]);
     }
     let listpack_hash =

@@ -202,7 +202,7 @@ async fn target_findings(
     let functions = function_count(client, target.server).await?;
     if target.keys() > 0 || functions > 0 {
         let what =
-            format!("the target is not empty ({} keys, {functions} function libraries)", target.keys());
+            format!("the target is not empty (keys: {}, function libraries: {functions})", target.keys());
         match agreed.flush_target {
             true => findings.push(Finding::warning(subject, format!("{what}: it will be flushed"))),
             false => findings.push(Finding::refusal(
