@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # bench.sh: runs the benchmarks of functions, each beside its named peer in the same run, and prints one table.
-# Short on purpose: a minute or two once built. Speeds are this machine's; ratios carry over better.
+# Short on purpose: a minute or two, once built. Speeds are this machine's and of the fastest sample; the ratio is by
+# how much replsync is faster than its peer.
 #
 # usage: scripts/bench.sh [TARGET…]     checksum, stream, lzf, rdb, apply: all unless named
 set -euo pipefail

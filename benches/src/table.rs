@@ -1,5 +1,6 @@
-//! `bench-table FOLDER`: what criterion wrote into FOLDER (`target/criterion`), as one table. A ratio above 1 is by how much
-//! this repository's own is faster.
+//! `bench-table FOLDER`: what criterion wrote into FOLDER (`target/criterion`), as one table. A ratio above 1 is by
+//! how much this repository's own is faster. Speeds are those of the fastest sample: neighbours on the machine only
+//! ever make one slower.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -42,7 +43,10 @@ fn main() -> Result<()> {
 fn add(groups: &mut Groups, new: &Path) -> Result<()> {
     let read = |name: &str| -> Result<Value> { Ok(serde_json::from_slice(&fs::read(new.join(name))?)?) };
     let benchmark = read("benchmark.json")?;
-    let nanoseconds = read("estimates.json")?["median"]["point_estimate"].as_f64().context("a median")?;
+    let sample = read("sample.json")?;
+    let numbers = |name: &str| -> Result<Vec<f64>> { Ok(serde_json::from_value(sample[name].clone())?) };
+    let (times, iterations) = (numbers("times")?, numbers("iters")?);
+    let nanoseconds = times.iter().zip(iterations).map(|(time, n)| time / n).fold(f64::INFINITY, f64::min);
     let text = |name: &str| -> Result<String> { Ok(benchmark[name].as_str().context("a name")?.to_owned()) };
     let (count, unit) = match &benchmark["throughput"] {
         throughput if throughput["Bytes"].is_u64() => (&throughput["Bytes"], "B/s"),
