@@ -1,5 +1,7 @@
 //! The bodies of the fuzz targets over their seeds and over damaged copies of them.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // helpers of tests are tests too
+
 #[allow(dead_code)] // files are replayed elsewhere
 #[path = "../../../fuzz/targets/bodies.rs"]
 mod bodies;
