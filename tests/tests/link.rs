@@ -58,20 +58,72 @@ fn a_link_that_is_cut_goes_on_at_the_exact_offset() -> Result<()> {
     Ok(())
 }
 
+/// Breaks a link so that it cannot go on: another history from now on, to which our offset means nothing.
+fn break_for_good(source: &TestServer) -> Result<()> {
+    source.client(0).words("DEBUG CHANGE-REPL-ID")?;
+    source.client(2).words("SET b 1")?;
+    source.client(2).words("DEL a")?;
+    source.client(0).words("CLIENT KILL TYPE replica").map(drop)
+}
+
 #[test]
-fn a_full_resync_after_a_cut_is_recognised_and_ends_the_job() -> Result<()> {
+fn a_full_resync_after_a_cut_is_recognised() -> Result<()> {
     let source = TestServer::start("redis-7.4", &["--enable-debug-command", "yes"]);
     let target = TestServer::start("redis-7.4", &[]);
     source.client(2).words("SET a 1")?;
-    let node = following(&source, &target)?;
-    // Another history from now on: what was our offset means nothing to it.
-    source.client(0).words("DEBUG CHANGE-REPL-ID")?;
-    source.client(2).words("SET b 1")?;
-    source.client(0).words("CLIENT KILL TYPE replica")?;
-    let outcome = node.wait(PATIENCE)?;
-    outcome.assert(5, &["could not continue at", "--flush-target"]);
+    let args = ["migrate", &source.url(), &target.url(), "--json", "--restarts", "0"];
+    let node = Node::start(&args)?;
+    target.wait_for_keys(1, PATIENCE)?;
+    pass_mark(&source.url(), &target.url(), PATIENCE, || Ok(()))?;
+    break_for_good(&source)?;
+    node.wait(PATIENCE)?.assert(5, &["could not continue at", "--flush-target"]);
     assert_eq!(source.info_number("sync_full"), 2);
     Ok(())
+}
+
+#[test]
+fn a_job_that_cannot_go_on_starts_anew() -> Result<()> {
+    let source = TestServer::start("redis-7.4", &["--enable-debug-command", "yes"]);
+    let target = TestServer::start("redis-7.4", &[]);
+    fill(&source.url(), 500, 5)?;
+    let node = following(&source, &target)?;
+    break_for_good(&source)?;
+    std::thread::sleep(Duration::from_secs(1));
+    for _ in 0..2 {
+        pass_mark(&source.url(), &target.url(), PATIENCE, || Ok(()))?;
+    }
+    expire(&source.url())?;
+    node.signal("TERM");
+    let outcome = node.wait(PATIENCE)?;
+    outcome.assert(4, &["starting anew"]);
+    let said = outcome.json()?;
+    assert_eq!((&said["restarts"], &said["caught_up"]), (&1.into(), &true.into()), "{said}");
+    assert_equal(&source, &target)
+}
+
+#[test]
+fn a_copy_that_is_cut_starts_anew() -> Result<()> {
+    // Slow to write, so that the cut falls into the RDB.
+    let source = TestServer::start("redis-7.4", &["--rdb-key-save-delay", "300"]);
+    let target = TestServer::start("redis-7.4", &[]);
+    fill(&source.url(), 3_000, 6)?;
+    expire(&source.url())?;
+    let (from, to) = (source.url(), target.url());
+    let node = Node::start(&["migrate", &from, &to, "--until", "caught-up", "--json"])?;
+    for cut in 1..=3 {
+        target.wait_for_keys(200, PATIENCE)?;
+        source.client(0).words("CLIENT KILL TYPE replica")?;
+        let deadline = Instant::now() + PATIENCE;
+        while source.info_number("sync_full") <= cut && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        std::thread::sleep(Duration::from_millis(300)); // the target is flushed
+    }
+    source.client(0).words("CONFIG SET rdb-key-save-delay 0")?;
+    let outcome = node.wait(PATIENCE)?;
+    outcome.assert(0, &["starting anew"]);
+    assert_eq!(outcome.json()?["restarts"], 3, "{}", outcome.stderr);
+    assert_equal(&source, &target)
 }
 
 #[test]

@@ -18,14 +18,16 @@ pub enum Unit {
 }
 
 impl Unit {
-    /// The expiry as milliseconds since the epoch; `None` when it is out of range.
-    pub fn absolute_ms(self, value: i64, now_ms: u64) -> Option<i64> {
-        let now = i64::try_from(now_ms).ok()?;
+    /// The expiry as milliseconds since the epoch. What is beyond the range of the servers' clocks becomes the end of
+    /// that range: 5.0 and 6.0 take such numbers (clients mean "for ever"), overflow, and delete the key themselves, which
+    /// the stream then says.
+    pub fn absolute_ms(self, value: i64, now_ms: u64) -> i64 {
+        let now = i64::try_from(now_ms).unwrap_or(i64::MAX);
         match self {
-            Self::Milliseconds => Some(value),
-            Self::Seconds => value.checked_mul(1000),
-            Self::RelativeMilliseconds => value.checked_add(now),
-            Self::RelativeSeconds => value.checked_mul(1000)?.checked_add(now),
+            Self::Milliseconds => value,
+            Self::Seconds => value.saturating_mul(1000),
+            Self::RelativeMilliseconds => value.saturating_add(now),
+            Self::RelativeSeconds => value.saturating_mul(1000).saturating_add(now),
         }
     }
 }

@@ -37,7 +37,7 @@ pub(super) fn has(target: &Target, since: Since) -> bool {
 pub(super) fn absolute(args: &[Bytes], expiry: Expiry, now_ms: u64) -> Result<Bytes, NoRule> {
     args.get(expiry.argument)
         .and_then(|value| number(value))
-        .and_then(|value| expiry.unit.absolute_ms(value, now_ms))
+        .map(|value| expiry.unit.absolute_ms(value, now_ms))
         .map(|at| Bytes::from(at.to_string()))
         .ok_or_else(|| NoRule::malformed(args))
 }

@@ -157,7 +157,7 @@ fn conditions_are_dropped_and_expiries_made_absolute() {
             ("SET k v NX GET PX 5", "SET k v PXAT 1700000000005"),
             ("SET k v EX 5", "SET k v PXAT 1700000005000"),
             ("SET k v EXAT 1800000000", "SET k v PXAT 1800000000000"),
-            ("SET k v EX 9223372036854775807", "! malformed"),
+            ("SET k v EX 9223372036854775807", "SET k v PXAT 9223372036854775807"),
             ("SET k v KEEPTTL PX 5", "! malformed"),
             ("SET k v PX", "! malformed"),
             ("SET k v LATER", "! option LATER"),

@@ -1,4 +1,4 @@
-//! Defects that were found by attack, one test a class: each fails until its class is mended.
+//! Never silently wrong: ways in which a job could claim what is not so, found by attack, one test a class.
 
 use std::time::{Duration, Instant};
 
@@ -59,7 +59,8 @@ fn a_target_that_evicts_is_not_called_done() -> Result<()> {
     ])?;
     let outcome = to_the_end(&source, &target)?;
     let (had, has) = (source.client(0).keys()?, target.client(0).keys()?);
-    ensure!(had == has || outcome.code != Some(0), "exit code 0 with {has} of {had} keys");
+    ensure!(has < had, "nothing was evicted");
+    outcome.assert(5, &["has evicted", "maxmemory"]);
     Ok(())
 }
 
@@ -83,7 +84,8 @@ fn a_source_that_restarted_during_the_copy_is_not_called_caught_up() -> Result<(
     source.restart()?;
     target.resume();
     let outcome = node.wait(PATIENCE)?;
-    ensure!(outcome.code != Some(0), "exit code 0, though the source's history ended: {outcome:?}");
+    let (had, has) = (source.client(0).keys()?, target.client(0).keys()?);
+    ensure!(outcome.code != Some(0) || had == has, "exit code 0 with {has} of {had} keys: {outcome:?}");
     Ok(())
 }
 
@@ -123,21 +125,8 @@ fn a_claim_of_a_deleted_entry_leaves_both_sides_alike() -> Result<()> {
     })?;
     let pending = |server: &TestServer| server.client(0).words("XPENDING x g");
     let (here, there) = (pending(&source)?, pending(&target)?);
-    ensure!(here == there || outcome.code == Some(5), "pending: {here:?} and {there:?}");
-    Ok(())
-}
-
-/// 5.0 sends INCRBYFLOAT as a SET, which takes the expiry away.
-#[test]
-fn incrbyfloat_on_5_0_keeps_the_expiry() -> Result<()> {
-    let (source, target) = (TestServer::start("redis-5.0", &[]), TestServer::start("redis-7.4", &[]));
-    let outcome = follow(&source, &target, || {
-        source.client(0).words("SET a 1 EX 5000")?;
-        source.client(0).words("INCRBYFLOAT a 1.5")?;
-        Ok(())
-    })?;
-    let ttl = int(&target.client(0).words("TTL a")?);
-    ensure!(ttl > Some(0) || outcome.code == Some(5), "TTL {ttl:?}");
+    ensure!(here != there, "they differ, which must be said");
+    outcome.assert(5, &["XCLAIM", "was deleted", "key \"x\""]);
     Ok(())
 }
 
@@ -170,17 +159,6 @@ fn a_big_module_value_is_copied_whole() -> Result<()> {
         conn.call(&args)?;
     }
     to_the_end(&source, &target)?.assert(0, &[]);
-    Ok(())
-}
-
-/// A source may be quiet for longer than the target's `timeout` for idle clients.
-#[test]
-fn a_target_that_closes_idle_connections_is_kept() -> Result<()> {
-    let source = TestServer::start("redis-7.4", &[]);
-    let target = TestServer::start("redis-7.4", &["--timeout", "2"]);
-    let mut node = following(&source, &target)?;
-    std::thread::sleep(Duration::from_secs(6));
-    ensure!(node.is_running()?, "{}", node.stderr());
     Ok(())
 }
 
