@@ -247,6 +247,7 @@ fn targets_that_are_replicas_loading_or_clusters() -> Result<()> {
 #[test]
 fn a_target_that_is_the_source() -> Result<()> {
     let (source, _) = pair()?;
+    replsync_tests::settle::expire(&source.url())?;
     let before = source.client(0).keys()?;
     for to in [source.url(), source.unix_url(), source.url().replace("127.0.0.1", "localhost")] {
         let args = ["migrate", &source.url(), &to, "--until", "caught-up", "--flush-target", "--json"];
