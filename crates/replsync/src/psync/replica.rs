@@ -171,12 +171,11 @@ impl Replica {
     /// answer and before the RDB; they are passed over and are no part of the stream.
     fn line(&mut self, step: Step) -> Result<Option<BytesMut>, Error> {
         loop {
-            let Some(end) = memchr::memchr(b'\n', &self.input) else {
-                if self.input.len() > LINE_LEN_MAX {
-                    return Err(unexpected(step, &self.input));
-                }
-                return Ok(None);
-            };
+            let end = memchr::memchr(b'\n', &self.input);
+            if end.unwrap_or(self.input.len()) > LINE_LEN_MAX {
+                return Err(unexpected(step, &self.input));
+            }
+            let Some(end) = end else { return Ok(None) };
             let mut line = self.input.split_to(end + 1);
             line.truncate(end);
             if line.last() == Some(&b'\r') {

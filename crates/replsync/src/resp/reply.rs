@@ -77,6 +77,9 @@ pub enum ReplyError {
     },
 }
 
+/// The longest line; error replies quote arguments.
+const LINE_BYTES_MAX: usize = 64 * 1024;
+
 /// What a reply may be at most.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -134,13 +137,16 @@ impl ReplyDecoder {
             let max = self.limits.bytes_max;
             let mut opened = false;
             let end = match kind {
-                b'+' | b'-' | b':' => match memchr::memchr(b'\n', &buf[at..]) {
-                    Some(len) => at + len + 1,
-                    None if buf.len() - at > 64 * 1024 => {
-                        return Err(ReplyError::TooMuch { what: "a line", max: 64 * 1024, at });
+                b'+' | b'-' | b':' => {
+                    let end = memchr::memchr(b'\n', &buf[at..]);
+                    if end.unwrap_or(buf.len() - at) > LINE_BYTES_MAX {
+                        return Err(ReplyError::TooMuch { what: "a line", max: LINE_BYTES_MAX as u64, at });
                     }
-                    None => return Ok(false),
-                },
+                    match end {
+                        Some(len) => at + len + 1,
+                        None => return Ok(false),
+                    }
+                }
                 b'$' | b'*' => {
                     let Some((number, len)) =
                         line::number(&buf[at..]).map_err(|_| ReplyError::Malformed { at })?
@@ -281,6 +287,17 @@ mod tests {
             b"+OK\n",
         ] {
             assert!(decode([bytes]).is_err(), "{}", bytes.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_refused_whole_and_in_pieces() {
+        let line = [&b"-ERR "[..], &b"x".repeat(LINE_BYTES_MAX), b"\r\n"].concat();
+        for piece_len in [line.len(), 1000] {
+            assert!(matches!(
+                decode(line.chunks(piece_len)),
+                Err(ReplyError::TooMuch { what: "a line", .. })
+            ));
         }
     }
 

@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::line::{self, LineError};
+use super::line::{self, NotANumber};
 
 /// What the scanner takes at most.
 #[derive(Clone, Copy, Debug)]
@@ -195,7 +195,7 @@ impl CommandScanner {
                 }
                 _ => Err(ScanError::OutOfRange { what, value, min, max, at }),
             },
-            Err(LineError::NotANumber | LineError::TooLong) => Err(ScanError::NotANumber { at }),
+            Err(NotANumber) => Err(ScanError::NotANumber { at }),
         }
     }
 }
