@@ -9,13 +9,17 @@
 //!
 //! The target is written as by an ordinary client; it stays a master and needs no configuration.
 
+mod copy;
 mod error;
 mod examine;
+mod follow;
 mod job;
+mod options;
 mod report;
 mod source;
 
 pub use error::{Error, ErrorKind};
 pub use examine::{Examination, Finding, Severity, Subject, examine};
-pub use job::{Options, Until, migrate};
+pub use job::migrate;
+pub use options::{Options, Until};
 pub use report::{Ended, Phase, Progress, Report};

@@ -83,7 +83,8 @@ pub struct Report {
     pub from: Server,
     /// The target.
     pub to: Server,
-    /// The source's history and the offset that the target has answered for: always between transactions.
+    /// The source's history and the offset that the target has answered for, always between transactions; nothing while
+    /// the copy is not whole.
     pub position: Option<Position>,
     /// Commands of the stream that were applied.
     pub commands: u64,
