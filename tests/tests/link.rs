@@ -58,6 +58,38 @@ fn a_link_that_is_cut_goes_on_at_the_exact_offset() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_cut_while_the_target_is_behind_loses_nothing() -> Result<()> {
+    let source = TestServer::start("redis-7.4", &["--repl-backlog-size", "200mb"]);
+    let target = TestServer::start("redis-7.4", &[]);
+    source.client(0).words("SET a 1")?;
+    let node = following(&source, &target)?;
+    // More than all that may wait on the way: part of it stands before the door when the link breaks.
+    target.pause();
+    let fill = "for i = 1, 60000 do redis.call('SET', 'k' .. i, string.rep('v', 1000)) end";
+    source.client(3).call(&["EVAL", fill, "0"])?;
+    let mut conn = source.client(4);
+    for part in 0..60 {
+        let mut batch = replsync_tests::client::Batch::default();
+        for number in 0..1000 {
+            batch.add(&["SET", &format!("key:{part}:{number}"), &"w".repeat(1000)]);
+        }
+        conn.send_all(batch)?;
+    }
+    for _ in 0..3 {
+        std::thread::sleep(Duration::from_millis(700));
+        source.client(0).words("CLIENT KILL TYPE replica")?;
+    }
+    target.resume();
+    pass_mark(&source.url(), &target.url(), PATIENCE, || Ok(()))?;
+    node.signal("TERM");
+    let outcome = node.wait(PATIENCE)?;
+    outcome.assert(4, &[]);
+    assert!(outcome.peak_rss_bytes < 200 << 20, "{} bytes of memory", outcome.peak_rss_bytes);
+    assert_eq!(source.info_number("sync_full"), 1, "no second full sync");
+    assert_equal(&source, &target)
+}
+
 /// Breaks a link so that it cannot go on: another history from now on, to which our offset means nothing.
 fn break_for_good(source: &TestServer) -> Result<()> {
     source.client(0).words("DEBUG CHANGE-REPL-ID")?;
