@@ -130,6 +130,26 @@ fn a_claim_of_a_deleted_entry_leaves_both_sides_alike() -> Result<()> {
     Ok(())
 }
 
+/// A stream that is loaded whole keeps such entries, though 8.6 writes it in a form that 7.4 does not load.
+#[test]
+fn a_pending_entry_whose_entry_is_gone_is_copied() -> Result<()> {
+    let (source, target) = (TestServer::start("redis-8.6", &[]), TestServer::start("redis-7.4", &[]));
+    for words in [
+        "XADD x 1-1 a b",
+        "XADD x 2-1 a b",
+        "XGROUP CREATE x g 0",
+        "XREADGROUP GROUP g alice STREAMS x >",
+        "XDEL x 1-1",
+    ] {
+        source.client(0).words(words)?;
+    }
+    to_the_end(&source, &target)?.assert(0, &[]);
+    let pending = |server: &TestServer| server.client(0).words("XPENDING x g");
+    ensure!(pending(&source)? == pending(&target)?, "pending: {:?}", pending(&target)?);
+    ensure!(replsync_tests::contents::compare(&source.url(), &target.url())?.is_empty(), "they differ");
+    Ok(())
+}
+
 /// Consumers without pending entries can be made before 6.2, too: by reading.
 #[test]
 fn an_idle_consumer_is_copied_to_6_0() -> Result<()> {
