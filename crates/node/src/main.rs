@@ -7,40 +7,43 @@ mod commands;
 mod exit;
 mod output;
 mod progress;
+mod stderr;
 mod telemetry;
 
 use clap::Parser;
 
 use args::{Args, Command};
-use exit::ExitCode;
+use exit::{ExitCode, Failure};
+use indicatif::ProgressBar;
+use stderr::Stderr;
 
 fn main() -> std::process::ExitCode {
     let args = Args::parse();
     let bar = progress::bar(&args.output);
-    telemetry::start(&args.output, bar.clone());
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let code = match runtime {
+    let stderr = Stderr::start(bar.clone());
+    telemetry::start(&args.output, stderr.clone(), bar.is_some());
+    // Two for the work, one that a terminal may hold up.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(3).enable_all().build();
+    let ended = match runtime {
         Ok(runtime) => {
-            let code = runtime.block_on(run(&args, bar));
+            let ended = runtime.block_on(run(&args, &stderr, bar));
             // The thread that parses an RDB may still wait for bytes that will not come.
             runtime.shutdown_background();
-            code
+            ended
         }
-        Err(error) => {
-            output::error(&args.output, &format!("cannot start: {error}"), ExitCode::Unreachable);
-            ExitCode::Unreachable
-        }
+        Err(error) => Err(Failure { message: format!("cannot start: {error}"), code: ExitCode::Unreachable }),
     };
+    let code = ended.unwrap_or_else(|failure| {
+        output::error(&args.output, &stderr, &failure);
+        failure.code
+    });
+    stderr.flush();
     code.into()
 }
 
-async fn run(args: &Args, bar: Option<indicatif::ProgressBar>) -> ExitCode {
-    let ended = match &args.command {
-        Command::Migrate(migrate) => commands::migrate::run(migrate, &args.output, bar).await,
+async fn run(args: &Args, stderr: &Stderr, bar: Option<ProgressBar>) -> Result<ExitCode, Failure> {
+    match &args.command {
+        Command::Migrate(migrate) => commands::migrate::run(migrate, &args.output, stderr, bar).await,
         Command::Doctor(doctor) => commands::doctor::run(doctor, &args.output).await,
-    };
-    ended.unwrap_or_else(|failure| {
-        output::error(&args.output, &failure.message, failure.code);
-        failure.code
-    })
+    }
 }

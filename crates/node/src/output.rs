@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::args::Output;
 use crate::exit::{ExitCode, Failure};
+use crate::stderr::Stderr;
 
 /// Prints a result: as JSON where that is asked, else as text for people.
 pub fn result(output: &Output, document: &impl Serialize, text: &str) -> Result<(), Failure> {
@@ -33,11 +34,12 @@ struct ErrorDocument<'a> {
 }
 
 /// Prints why a command failed: on standard error for people, with `--json` on standard output for scripts, too.
-pub fn error(output: &Output, message: &str, code: ExitCode) {
-    let _ = writeln!(io::stderr(), "error: {message}");
+pub fn error(output: &Output, stderr: &Stderr, failure: &Failure) {
+    stderr.line(&format!("error: {}", failure.message));
     if output.json {
+        let document = ErrorDocument { error: &failure.message, exit_code: failure.code as u8 };
         // Where that cannot be written either, the exit code has to do.
-        let _ = result(output, &ErrorDocument { error: message, exit_code: code as u8 }, "");
+        let _ = result(output, &document, "");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Progress: a bar on a terminal, a plain line every 10 s elsewhere.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use crate::args::Output;
 use crate::output::count;
+use crate::stderr::Stderr;
 
 const BAR_EVERY: Duration = Duration::from_millis(250);
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -26,8 +27,13 @@ pub fn bar(output: &Output) -> Option<ProgressBar> {
 }
 
 /// Shows progress until the other side is dropped.
-pub async fn show(mut progress: watch::Receiver<Progress>, output: &Output, bar: Option<ProgressBar>) {
-    if output.no_progress {
+pub async fn show(
+    mut progress: watch::Receiver<Progress>,
+    no_progress: bool,
+    stderr: Stderr,
+    bar: Option<ProgressBar>,
+) {
+    if no_progress {
         return;
     }
     let mut meter = Meter::new();
@@ -44,7 +50,7 @@ pub async fn show(mut progress: watch::Receiver<Progress>, output: &Output, bar:
             // A change of phase is worth a line at once.
             None if shown != Some(now.phase) || line_at.elapsed() >= LINE_EVERY => {
                 (shown, line_at) = (Some(now.phase), Instant::now());
-                let _ = writeln!(std::io::stderr(), "{}", meter.describe(&now));
+                stderr.line(&meter.describe(&now));
             }
             None => {}
         }

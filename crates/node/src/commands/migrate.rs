@@ -1,28 +1,38 @@
 //! `replsync-node migrate FROM TO`
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use indicatif::{HumanBytes, ProgressBar};
-use replsync::migrate::{Ended, Options, Progress, Report, Until, migrate};
+use replsync::migrate::{Ended, Progress, Report, Until, migrate};
 use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::args::{Migrate, Output};
 use crate::exit::{ExitCode, Failure};
 use crate::output::{self, count, counted};
 use crate::progress;
+use crate::stderr::Stderr;
 
 /// Runs the job and prints its report.
-pub async fn run(args: &Migrate, output: &Output, bar: Option<ProgressBar>) -> Result<ExitCode, Failure> {
+pub async fn run(
+    args: &Migrate,
+    output: &Output,
+    stderr: &Stderr,
+    bar: Option<ProgressBar>,
+) -> Result<ExitCode, Failure> {
     let from = args.from_password.apply(&args.from)?;
     let to = args.to_password.apply(&args.to)?;
     let options = args.options();
     let until = options.until;
     let stop = signals()?;
     let (sender, receiver) = watch::channel(Progress::default());
-    let (result, ()) =
-        tokio::join!(job(from, to, options, sender, stop), progress::show(receiver, output, bar));
+    // A task of its own: a terminal that is held up holds up nothing else.
+    let shown = tokio::spawn(progress::show(receiver, output.no_progress, stderr.clone(), bar));
+    let result = migrate(from, to, options, sender, stop).await;
+    // The bar goes before the result comes, unless it cannot.
+    let _ = tokio::time::timeout(Duration::from_secs(1), shown).await;
     let report = result?;
     output::result(output, &Document::new(&report), &text(&report, until))?;
     Ok(match report.ended {
@@ -31,28 +41,24 @@ pub async fn run(args: &Migrate, output: &Output, bar: Option<ProgressBar>) -> R
     })
 }
 
-async fn job(
-    from: replsync::endpoint::Endpoint,
-    to: replsync::endpoint::Endpoint,
-    options: Options,
-    progress: watch::Sender<Progress>,
-    stop: impl Future<Output = ()>,
-) -> Result<Report, replsync::migrate::Error> {
-    migrate(from, to, options, progress, stop).await
-}
-
-/// Completes at the first SIGINT or SIGTERM; at the second the process ends at once.
+/// Completes at the first SIGINT or SIGTERM; at the second the process ends at once, whatever it does.
 fn signals() -> Result<impl Future<Output = ()>, Failure> {
     let listen =
         |kind| signal(kind).map_err(|error| Failure::usage(format!("cannot listen for signals: {error}")));
     let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
-    Ok(async move {
+    let (first, stop) = oneshot::channel();
+    tokio::spawn(async move {
         either(&mut interrupt, &mut terminate).await;
+        let _ = first.send(());
         tracing::warn!("stopping at the end of the transaction under way; a second signal stops at once");
-        tokio::spawn(async move {
-            either(&mut interrupt, &mut terminate).await;
-            std::process::exit(ExitCode::Stopped as i32);
-        });
+        either(&mut interrupt, &mut terminate).await;
+        std::process::exit(ExitCode::Stopped as i32);
+    });
+    Ok(async move {
+        if stop.await.is_err() {
+            // Nobody listens for signals any more.
+            std::future::pending().await
+        }
     })
 }
 

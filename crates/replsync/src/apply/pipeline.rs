@@ -1,6 +1,7 @@
 //! Batches on their way: sent in order over one connection, every reply checked.
 
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -20,8 +21,11 @@ const BATCHES_WAITING_MAX: usize = 16;
 const BYTES_WAITING_MAX: u32 = 8 * 1024 * 1024;
 /// While there is nothing to write, a PING this often keeps a target with a `timeout` from closing the connection.
 const KEEPALIVE: Duration = Duration::from_secs(1);
-/// A target that answers nothing for this long is taken for dead.
-const REPLY_TIMEOUT: Duration = Duration::from_secs(60);
+/// A target that neither takes nor answers anything for this long is taken for dead. It may well delete a huge key
+/// or flush a database for a minute.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(300);
+/// So many bytes are written at once.
+const WRITE_BYTES: usize = 256 * 1024;
 
 /// How far the target has got: what it has answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -81,6 +85,14 @@ impl Pipeline {
     }
 }
 
+impl Drop for Pipeline {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
 async fn run(
     socket: Socket,
     target: String,
@@ -89,11 +101,12 @@ async fn run(
 ) -> Result<(), Error> {
     let (input, output) = split(socket);
     let (sent, unanswered) = mpsc::channel(BATCHES_WAITING_MAX);
-    let checking = check(input, &target, unanswered, progress);
+    let written = AtomicU64::new(0);
+    let checking = check(input, &target, &written, unanswered, progress);
     tokio::pin!(checking);
     tokio::select! {
         checked = &mut checking => checked,
-        Err(broken) = send(output, &target, waiting, sent) => {
+        Err(broken) = send(output, &target, &written, waiting, sent) => {
             // A target that closes the connection has often said why, and that says more than a broken pipe.
             match timeout(Duration::from_secs(1), checking).await {
                 Ok(Err(error)) => Err(error),
@@ -110,6 +123,7 @@ type Sent = (Batch, Option<channel::Share>);
 async fn send(
     mut output: WriteHalf<Socket>,
     target: &str,
+    written: &AtomicU64,
     mut waiting: channel::Receiver<Batch>,
     sent: mpsc::Sender<Sent>,
 ) -> Result<(), Error> {
@@ -124,7 +138,10 @@ async fn send(
         if sent.send((batch, share)).await.is_err() {
             return std::future::pending().await;
         }
-        output.write_all(&bytes).await.map_err(|source| broken(target, source))?;
+        for piece in bytes.chunks(WRITE_BYTES) {
+            output.write_all(piece).await.map_err(|source| broken(target, source))?;
+            written.fetch_add(piece.len() as u64, Ordering::Relaxed);
+        }
     }
 }
 
@@ -132,6 +149,7 @@ async fn send(
 async fn check(
     input: ReadHalf<Socket>,
     target: &str,
+    written: &AtomicU64,
     mut unanswered: mpsc::Receiver<Sent>,
     progress: watch::Sender<Applied>,
 ) -> Result<(), Error> {
@@ -151,7 +169,14 @@ async fn check(
             }),
         };
         for index in 0..batch.replies() {
-            let reply = timeout(REPLY_TIMEOUT, replies.next()).await.map_err(|_| replies.silent())??;
+            let reply = loop {
+                let before = written.load(Ordering::Relaxed);
+                match timeout(REPLY_TIMEOUT, replies.next()).await {
+                    Ok(reply) => break reply?,
+                    Err(_) if written.load(Ordering::Relaxed) > before => {}
+                    Err(_) => return Err(replies.silent()),
+                }
+            };
             batch.judge(index, &reply).map_err(|(command, at, reply)| Error::Refused {
                 target: target.to_owned(),
                 command,

@@ -18,6 +18,8 @@ pub struct Client {
     limit: Duration,
     input: BytesMut,
     decoder: ReplyDecoder,
+    /// A request was sent and its reply not read: what comes next would be taken for the answer to something else.
+    in_flight: bool,
 }
 
 impl Client {
@@ -30,6 +32,7 @@ impl Client {
             limit,
             input: BytesMut::new(),
             decoder: ReplyDecoder::default(),
+            in_flight: false,
         };
         if let Some(credentials) = endpoint.login() {
             let mut request = BytesMut::new();
@@ -49,7 +52,13 @@ impl Client {
         self.socket
     }
 
-    /// Sends a command and returns its reply; an error reply is an error.
+    /// Bounds each answer from now on.
+    pub fn set_limit(&mut self, limit: Duration) {
+        self.limit = limit;
+    }
+
+    /// Sends a command and returns its reply; an error reply is an error. After a failure, or when this was dropped
+    /// while it waited, the connection is of no more use.
     pub async fn ask<A: AsRef<[u8]>>(&mut self, args: &[A]) -> Result<Reply, Error> {
         let mut request = BytesMut::new();
         write_command(&mut request, args);
@@ -87,6 +96,9 @@ impl Client {
 
     async fn exchange(&mut self, what: &str, request: &[u8]) -> Result<Reply, Error> {
         let broken = |source| Error::Broken { server: self.server.clone(), what: what.to_owned(), source };
+        if std::mem::replace(&mut self.in_flight, true) {
+            return Err(broken(io::Error::other("an earlier answer was not waited for")));
+        }
         let answer = async {
             self.socket.write_all(request).await.map_err(broken)?;
             loop {
@@ -108,11 +120,29 @@ impl Client {
             what: what.to_owned(),
             after: self.limit,
         })??;
+        self.in_flight = false;
         match reply.error() {
             Some(reply) => {
                 Err(Error::Refused { server: self.server.clone(), command: what.to_owned(), reply })
             }
             None => Ok(reply),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn a_late_answer_is_never_taken_for_another() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("redis://{}", listener.local_addr().unwrap());
+        let mut client = Client::connect(&url.parse().unwrap(), Duration::from_millis(50)).await.unwrap();
+        let (mut server, _) = listener.accept().await.unwrap();
+        assert!(matches!(client.ask(&["FIRST"]).await, Err(Error::Timeout { .. })));
+        server.write_all(b"+late\r\n").await.unwrap();
+        assert!(matches!(client.ask(&["SECOND"]).await, Err(Error::Broken { .. })));
     }
 }

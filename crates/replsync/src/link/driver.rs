@@ -177,6 +177,7 @@ impl Driver {
             if synced {
                 // It was up: what counts is how long it is down now.
                 down_since = None;
+                forks_in_vain = 0;
                 backoff = self.config.backoff;
             }
             let since = *down_since.get_or_insert(if synced { Instant::now() } else { started });

@@ -57,8 +57,22 @@ pub enum Error {
         /// How many.
         keys: u64,
     },
+    /// The job had to start anew, and that failed, too. The target holds a part of the copy, or nothing.
+    #[error("{cut}; starting anew failed: {last}")]
+    NotAnew {
+        /// Why it had to.
+        cut: Box<Error>,
+        /// Why that failed.
+        last: Box<Error>,
+    },
+    /// The source has come back without its data. Copying that would only delete what the target has.
+    #[error("the source had {keys} keys and has come back with none")]
+    SourceIsEmpty {
+        /// How many it had.
+        keys: u64,
+    },
     /// Told to stop before the copy began.
-    #[error("stopped before the copy began")]
+    #[error("stopped before the copy began (with --flush-target, the target may be empty already)")]
     StoppedEarly,
     /// Writing into the target failed.
     #[error(transparent)]
@@ -96,6 +110,8 @@ impl Error {
             Error::CopyCut { .. }
             | Error::FullResyncAgain { .. }
             | Error::AnotherHistory { .. }
+            | Error::NotAnew { .. }
+            | Error::SourceIsEmpty { .. }
             | Error::Evicted { .. } => ErrorKind::Unsafe,
             Error::StoppedEarly => ErrorKind::Stopped,
             Error::Apply(apply::Error::Connection(_)) => ErrorKind::Unreachable,

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use super::examine::{Agreed, Destination, Source, refuse};
-use super::source::SourceWatch;
+use super::source::{SourceWatch, ask};
 use super::{Ended, Error, Options, Phase, Progress, Report, Severity};
 use crate::apply::{Applied, Batch, Copied, Follower, Pipeline, Target};
 use crate::channel::Sender;
@@ -109,7 +109,7 @@ impl Job {
             }
         }
         if options.flush_target {
-            flush(&to, destination.info.server).await?;
+            flush(&to, destination.info.server, options.timeout).await?;
         }
         progress.send_modify(|progress| {
             progress.phase = Phase::Waiting;
@@ -137,43 +137,42 @@ impl Job {
         })
     }
 
-    /// Copies and follows, and starts anew where the source cannot continue. Dropped at any point, it leaves the
-    /// job in a state from which [`end`](Self::end) goes on.
+    /// Copies and follows. Where the source cannot continue before the target has caught up, it starts anew: later
+    /// the target may be in use, and what it holds may be the only copy. Dropped at any point, this leaves the job in
+    /// a state from which [`end`](Self::end) goes on.
     async fn run(&mut self) -> Result<Ended, Error> {
-        let mut offered = None;
-        let mut cut: Option<Error> = None;
+        let mut start = self.attach().await?;
         loop {
-            let start = match offered.take() {
-                Some(start) => start,
-                // What made us start anew says more than that it did not come to it.
-                None => self.attach().await.map_err(|error| cut.take().unwrap_or(error))?,
-            };
-            if cut.take().is_some() {
-                self.start_anew().await?;
-            }
             self.begin(start);
-            let ended = match self.copy(start).await {
-                Ok(copied) => self.follow(start, copied).await,
-                Err(error) => Err(error),
-            };
-            match ended {
-                Err(error) if error.is_cut() && self.done.restarts < self.options.restarts => {
-                    self.done.restarts += 1;
-                    tracing::warn!(restart = self.done.restarts, "starting anew: {error}");
-                    if let Error::FullResyncAgain { to, .. } = &error {
-                        offered = Some(*to);
-                    }
-                    cut = Some(error);
-                }
+            let cut = match self.copy_and_follow(start).await {
+                Err(error) if error.is_cut() => error,
                 ended => return ended,
+            };
+            if self.done.caught_up || self.done.restarts == self.options.restarts {
+                return Err(cut);
             }
+            self.done.restarts += 1;
+            tracing::warn!(restart = self.done.restarts, "starting anew: {cut}");
+            start = match self.start_anew(&cut).await {
+                Ok(start) => start,
+                Err(last) => return Err(Error::NotAnew { cut: Box::new(cut), last: Box::new(last) }),
+            };
         }
+    }
+
+    async fn copy_and_follow(&mut self, start: Position) -> Result<Ended, Error> {
+        let copied = self.copy(start).await?;
+        self.follow(start, copied).await
     }
 
     /// Waits for the source to offer a full resync.
     async fn attach(&mut self) -> Result<Position, Error> {
         loop {
-            match self.link.next().await.map_err(Error::Link)? {
+            let event = tokio::select! {
+                error = self.pipeline.failure() => return Err(error.into()),
+                event = self.link.next() => event.map_err(Error::Link)?,
+            };
+            match event {
                 Event::FullResync(start) => return Ok(start),
                 Event::Down { .. } => self.progress.send_modify(|progress| progress.link_down = true),
                 // Nothing else comes before it, but what is left of a copy that was cut.
@@ -182,18 +181,28 @@ impl Job {
         }
     }
 
-    /// Empties the target, which was empty when we began, once nothing is on its way there any more.
-    async fn start_anew(&mut self) -> Result<(), Error> {
+    /// Waits for another full resync, and empties the target, which was empty when we began, once nothing is on its
+    /// way there any more.
+    async fn start_anew(&mut self, cut: &Error) -> Result<Position, Error> {
+        // From here on nothing of what was done counts.
+        self.done = Done { restarts: self.done.restarts, ..Done::default() };
         self.follower = None;
         self.waiting.clear();
+        let start = match cut {
+            Error::FullResyncAgain { to, .. } => *to,
+            _ => self.attach().await?,
+        };
+        let source = ask(&mut self.source_client, &self.from, self.options.timeout).await?;
+        if source.keys() == 0 && self.source.keys() > 0 {
+            return Err(Error::SourceIsEmpty { keys: self.source.keys() });
+        }
         self.batches = None;
         self.pipeline.finish().await?;
-        flush(&self.to, self.target.server()).await?;
+        flush(&self.to, self.target.server(), self.options.timeout).await?;
         let client = Client::connect(&self.to, self.options.timeout).await?;
         let (pipeline, batches) = Pipeline::start(client.into_socket(), self.to.to_string());
         (self.applied, self.pipeline, self.batches) = (pipeline.applied(), pipeline, Some(batches));
-        self.done = Done { restarts: self.done.restarts, ..Done::default() };
-        Ok(())
+        Ok(start)
     }
 
     fn begin(&mut self, start: Position) {
@@ -240,14 +249,19 @@ impl Job {
         self.batches = None;
         match timeout(LAST_ANSWERS, self.pipeline.finish()).await {
             Ok(finished) => finished?,
-            // A target that does not answer is not to be waited for; what it has answered for is known.
-            Err(_) => self.done.caught_up = false,
+            // A target that does not answer is not to be waited for; what it has answered for is known. Who is done
+            // has had all its answers.
+            Err(_) => self.done.caught_up &= ended == Ended::CaughtUp,
         }
         self.refuse_evictions().await?;
         let applied = *self.applied.borrow();
         // The first offset is answered for behind the last key of the copy.
         let position =
             self.done.start.zip(applied.offset).map(|(start, offset)| Position { offset, ..start });
+        let mut copied = self.done.copied.unwrap_or_default();
+        if position.is_none() {
+            copied.keys = applied.keys;
+        }
         let forks = self.source.number("total_forks").zip(self.done.forks);
         Ok(Report {
             ended,
@@ -257,7 +271,7 @@ impl Job {
             to: self.target.server(),
             position,
             commands: applied.commands,
-            copied: self.done.copied.unwrap_or_default(),
+            copied,
             dropped: self.follower.as_ref().map(Follower::dropped).unwrap_or_default(),
             reconnects: self.done.reconnects,
             restarts: self.done.restarts,
@@ -298,8 +312,9 @@ fn link_config(source: &Info, options: &Options) -> link::Config {
 }
 
 /// Deletes everything on the target, functions too.
-async fn flush(to: &Endpoint, server: Server) -> Result<(), Error> {
-    let mut client = Client::connect(to, FLUSH).await?;
+async fn flush(to: &Endpoint, server: Server, timeout: Duration) -> Result<(), Error> {
+    let mut client = Client::connect(to, timeout).await?;
+    client.set_limit(FLUSH);
     client.ask(&["FLUSHALL"]).await?;
     if server.has((7, 0), None) {
         client.ask(&["FUNCTION", "FLUSH"]).await?;
