@@ -125,15 +125,6 @@ impl Follower {
         self.boundary
     }
 
-    /// Bytes of the stream up to `offset` need no command: keepalives, or what was left out by the link. Only
-    /// between transactions does that move the boundary.
-    pub fn advance(&mut self, offset: u64) {
-        if self.transaction.is_none() && offset > self.boundary {
-            self.boundary = offset;
-            self.batcher.batch().offset = Some(offset);
-        }
-    }
-
     /// What was left out so far.
     pub fn dropped(&self) -> Dropped {
         self.dropped
