@@ -5,8 +5,7 @@
 #![allow(clippy::unwrap_used)] // helpers of tests are tests too
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{Seek, Write};
+use std::fs;
 use std::path::PathBuf;
 
 use librdb::{
@@ -102,22 +101,16 @@ impl Log {
     }
 }
 
+/// By a path: given a file descriptor, librdb closes it twice, and with it what another test has opened meanwhile.
 fn theirs(bytes: &[u8]) -> Result<Vec<String>> {
-    let mut file: File = tempfile();
-    file.write_all(bytes).unwrap();
-    file.rewind().unwrap();
+    let name = format!("rdb-{}-{:?}", std::process::id(), std::thread::current().id());
+    let path = std::env::temp_dir().join(name);
+    fs::write(&path, bytes).unwrap();
     let mut parser = Parser::new(Log::default())?;
-    parser.parse_fd(file.into())?;
-    Ok(parser.into_handler().lines)
-}
-
-/// A file without a name.
-fn tempfile() -> File {
-    let path =
-        std::env::temp_dir().join(format!("rdb-{}-{:?}", std::process::id(), std::thread::current().id()));
-    let file = File::options().read(true).write(true).create(true).truncate(true).open(&path).unwrap();
+    let parsed = parser.parse_file(&path);
     fs::remove_file(path).unwrap();
-    file
+    parsed?;
+    Ok(parser.into_handler().lines)
 }
 
 /// The same lines from our reader.
