@@ -82,9 +82,7 @@ impl Follower {
                 self.exec(commands, offset, now_ms)?;
             }
             (_, Some(transaction)) => {
-                // What it costs to hold, which for small commands is more than what it weighs on the wire.
-                transaction.bytes += command.raw.len() + size_of::<(StreamCommand, u64)>();
-                transaction.bytes += command.args.len() * size_of_val(&command.raw);
+                transaction.bytes += command.cost_bytes();
                 transaction.commands.push((command, offset));
                 if transaction.bytes > TRANSACTION_BYTES_MAX {
                     let at = At { db: self.db, place: Some(Place::Stream(offset)), ..At::default() };

@@ -31,14 +31,8 @@ pub(super) struct Pieces<'a, F> {
     /// Fields of the HSET under way that expire.
     field_expiries: Vec<(u64, Vec<u8>)>,
     begun: bool,
-    stream: Option<StreamState>,
-}
-
-/// What is known of the stream under way.
-#[derive(Default)]
-struct StreamState {
-    entries: u64,
-    group: Vec<u8>,
+    /// Entries of a stream that were added.
+    stream_entries: u64,
 }
 
 impl<'a, F: FnMut(Batch) -> Result<(), Error>> Pieces<'a, F> {
@@ -60,7 +54,7 @@ impl<'a, F: FnMut(Batch) -> Result<(), Error>> Pieces<'a, F> {
             args: 0,
             field_expiries: Vec::new(),
             begun: false,
-            stream: None,
+            stream_entries: 0,
         }
     }
 
@@ -92,7 +86,7 @@ impl<'a, F: FnMut(Batch) -> Result<(), Error>> Pieces<'a, F> {
                 self.gather("HSET", &[field, value])
             }
             Element::StreamEntry { id, fields } => {
-                self.stream.get_or_insert_default().entries += 1;
+                self.stream_entries += 1;
                 let id = id.to_string();
                 let mut args = vec![b"XADD".as_slice(), self.key, id.as_bytes()];
                 args.extend(fields.iter().flat_map(|(field, value)| [*field, *value]));
@@ -102,7 +96,6 @@ impl<'a, F: FnMut(Batch) -> Result<(), Error>> Pieces<'a, F> {
                 self.stream_meta(last_id, max_deleted_id, entries_added)
             }
             Element::StreamGroup { name, last_id, entries_read } => {
-                self.stream.get_or_insert_default().group = name.to_vec();
                 let (last_id, read) = (last_id.to_string(), entries_read.unwrap_or(-1).to_string());
                 let mut args = vec![b"XGROUP".as_slice(), b"CREATE", self.key, name, last_id.as_bytes()];
                 if entries_read.is_some() && self.server.has((7, 0), None) {
@@ -167,9 +160,8 @@ impl<'a, F: FnMut(Batch) -> Result<(), Error>> Pieces<'a, F> {
         max_deleted_id: Option<StreamId>,
         added: Option<u64>,
     ) -> Result<(), Error> {
-        let state = self.stream.get_or_insert_default();
         let last = last_id.to_string();
-        if state.entries == 0 {
+        if self.stream_entries == 0 {
             // The group is the only way to an empty stream that never had an entry.
             self.push(Expect::NoError, &[b"XGROUP", b"CREATE", self.key, b"replsync", b"0", b"MKSTREAM"])?;
             self.push(Expect::NoError, &[b"XGROUP", b"DESTROY", self.key, b"replsync"])?;

@@ -83,18 +83,13 @@ pub enum Event {
 }
 
 impl Event {
-    /// What it costs to hold, in bytes; small commands cost more than they weigh on the wire.
+    /// What it costs to hold, in bytes.
     fn cost_bytes(&self) -> usize {
         match self {
             Event::Payload(bytes) => bytes.len(),
-            Event::Commands { commands, .. } => commands
-                .iter()
-                .map(|(command, _)| {
-                    command.raw.len()
-                        + size_of::<(StreamCommand, u64)>()
-                        + command.args.len() * size_of::<Bytes>()
-                })
-                .sum(),
+            Event::Commands { commands, .. } => {
+                commands.iter().map(|(command, _)| command.cost_bytes()).sum()
+            }
             _ => 0,
         }
     }

@@ -5,7 +5,6 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 use super::job::Job;
-use super::source::ask;
 use super::{Ended, Error, Phase, Until};
 use crate::apply::{Batch, Copied, Follower};
 use crate::channel::{Room, Sender};
@@ -44,7 +43,7 @@ impl Job {
     pub(super) async fn source_now(&mut self) -> Result<Info, Error> {
         let asked = Instant::now();
         loop {
-            let answer = ask(&mut self.source_client, &self.from, self.options.timeout).await;
+            let answer = self.asker.info().await;
             let late = asked.elapsed() > self.options.reconnect_for;
             match answer {
                 Ok(info) if self.done.start.is_some_and(|start| start.replid == info.position.replid) => {

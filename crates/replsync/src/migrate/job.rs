@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use super::examine::{Agreed, Destination, Source, refuse};
-use super::source::{SourceWatch, ask};
+use super::source::{Asker, SourceWatch};
 use super::{Ended, Error, Options, Phase, Progress, Report, Severity};
 use crate::apply::{Applied, Batch, Copied, Follower, Pipeline, Target};
 use crate::channel::Sender;
@@ -62,12 +62,11 @@ pub(super) struct Done {
 }
 
 pub(super) struct Job {
-    pub(super) from: Endpoint,
     pub(super) to: Endpoint,
     pub(super) options: Options,
     pub(super) started: Instant,
     pub(super) source: Info,
-    pub(super) source_client: Client,
+    pub(super) asker: Asker,
     pub(super) target: Arc<Target>,
     /// Keys that the target had evicted before we came.
     pub(super) evicted: u64,
@@ -128,8 +127,7 @@ impl Job {
             follower: None,
             waiting: VecDeque::new(),
             source: source.info,
-            source_client: source.client,
-            from,
+            asker: Asker::new(from, options.timeout, Some(source.client)),
             to,
             options,
             progress,
@@ -192,7 +190,7 @@ impl Job {
             Error::FullResyncAgain { to, .. } => *to,
             _ => self.attach().await?,
         };
-        let source = ask(&mut self.source_client, &self.from, self.options.timeout).await?;
+        let source = self.asker.info().await?;
         if source.keys() == 0 && self.source.keys() > 0 {
             return Err(Error::SourceIsEmpty { keys: self.source.keys() });
         }

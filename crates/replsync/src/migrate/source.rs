@@ -11,13 +11,31 @@ use crate::endpoint::{Client, Endpoint, Error, Info};
 /// How often the source is asked.
 const ASK_EVERY: Duration = Duration::from_secs(2);
 
-/// The source's INFO, over a new connection where the old one is no more.
-pub(super) async fn ask(client: &mut Client, server: &Endpoint, timeout: Duration) -> Result<Info, Error> {
-    if let Ok(info) = client.info().await {
-        return Ok(info);
+/// Asks the source for its INFO, over a new connection where the old one is no more.
+pub(super) struct Asker {
+    server: Endpoint,
+    timeout: Duration,
+    /// Not there while it is in use: a wait that is dropped takes its connection along.
+    client: Option<Client>,
+}
+
+impl Asker {
+    pub fn new(server: Endpoint, timeout: Duration, client: Option<Client>) -> Self {
+        Self { server, timeout, client }
     }
-    *client = Client::connect(server, timeout).await?;
-    client.info().await
+
+    pub async fn info(&mut self) -> Result<Info, Error> {
+        if let Some(mut client) = self.client.take()
+            && let Ok(info) = client.info().await
+        {
+            self.client = Some(client);
+            return Ok(info);
+        }
+        let mut client = Client::connect(&self.server, self.timeout).await?;
+        let info = client.info().await?;
+        self.client = Some(client);
+        Ok(info)
+    }
 }
 
 /// A task that asks the source for its offset again and again: for the lag that people see, nothing else.
@@ -30,19 +48,13 @@ impl SourceWatch {
     pub fn start(server: Endpoint, timeout: Duration) -> Self {
         let (sender, offsets) = watch::channel(0);
         let task = tokio::spawn(async move {
-            let mut client = None;
+            let mut source = Asker::new(server, timeout, None);
             loop {
                 sleep(ASK_EVERY).await;
                 // A source that cannot be asked is the link's business.
-                let Ok(connection) = connected(client.take(), &server, timeout).await else { continue };
-                let connection = client.insert(connection);
-                match connection.info().await {
-                    Ok(info) => sender.send_replace(info.position.offset),
-                    Err(_) => {
-                        client = None;
-                        continue;
-                    }
-                };
+                if let Ok(info) = source.info().await {
+                    sender.send_replace(info.position.offset);
+                }
             }
         });
         Self { offsets, task }
@@ -54,13 +66,6 @@ impl SourceWatch {
             Ok(()) => *self.offsets.borrow_and_update(),
             Err(_) => std::future::pending().await,
         }
-    }
-}
-
-async fn connected(client: Option<Client>, server: &Endpoint, timeout: Duration) -> Result<Client, Error> {
-    match client {
-        Some(client) => Ok(client),
-        None => Client::connect(server, timeout).await,
     }
 }
 

@@ -50,6 +50,11 @@ impl StreamCommand {
     pub fn name(&self) -> &[u8] {
         self.args.first().map_or(b"", |name| name)
     }
+
+    /// What it costs to hold, in bytes: for small commands more than what they weigh on the wire.
+    pub fn cost_bytes(&self) -> usize {
+        self.raw.len() + size_of::<(Self, u64)>() + self.args.len() * size_of::<Bytes>()
+    }
 }
 
 /// Bytes that are no stream of commands. `at` counts from the start of the frame that they break.
