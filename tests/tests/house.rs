@@ -10,11 +10,11 @@ use replsync_tests::workspace;
 /// The rooms of `crates/replsync/src` by floor. A room uses only rooms of lower floors, and those of its own floor that
 /// are named before it.
 const FLOORS: [&[&str]; 7] = [
-    &["server", "checksum", "resp"],
+    &["server", "shift", "checksum", "resp"],
     &["rdb", "aof"],
     &["psync", "command"],
-    &["endpoint", "channel", "link"],
-    &["digest", "apply"],
+    &["endpoint", "channel", "spool", "link"],
+    &["digest", "compare", "apply"],
     &["capture", "relay"],
     &["migrate", "backup"],
 ];

@@ -9,7 +9,7 @@
 //! | 3 | [`endpoint`], [`channel`], [`link`] | tokio drivers: connections, the replica link |
 //! | 2 | [`psync`], [`command`] | sans-IO: the replica's handshake and position; what each command touches and how it is rewritten |
 //! | 1 | [`rdb`] | the format |
-//! | 0 | [`server`], [`checksum`], [`resp`] | who is who; CRC-64; the wire |
+//! | 0 | [`server`], [`shift`], [`checksum`], [`resp`] | who is who; expiries out of reach; CRC-64; the wire |
 //!
 //! Floors 0 to 2 are state machines and functions over bytes: they know no socket, clock or runtime, and build
 //! without tokio (`default-features = false`).
@@ -30,3 +30,4 @@ pub mod psync;
 pub mod rdb;
 pub mod resp;
 pub mod server;
+pub mod shift;

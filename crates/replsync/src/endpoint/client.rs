@@ -10,6 +10,9 @@ use tokio::time::timeout;
 use super::{Endpoint, Error, Info, Socket};
 use crate::resp::{Reply, ReplyDecoder, write_command};
 
+/// Replies are read in pieces of this size.
+const READ_BYTES: usize = 16 * 1024;
+
 /// A connection, authenticated.
 #[derive(Debug)]
 pub struct Client {
@@ -37,7 +40,7 @@ impl Client {
         if let Some(credentials) = endpoint.login() {
             let mut request = BytesMut::new();
             credentials.write(&mut request);
-            client.exchange("AUTH", &request).await.map_err(|error| match error {
+            client.exchange_one("AUTH", &request).await.map_err(|error| match error {
                 Error::Refused { server, command, reply } => {
                     Error::Refused { server, command, reply: credentials.redact(&reply) }
                 }
@@ -63,7 +66,7 @@ impl Client {
         let mut request = BytesMut::new();
         write_command(&mut request, args);
         let name: Vec<_> = args.iter().take(2).map(|arg| String::from_utf8_lossy(arg.as_ref())).collect();
-        self.exchange(&name.join(" "), &request).await
+        self.exchange_one(&name.join(" "), &request).await
     }
 
     /// Like [`ask`](Self::ask), where the reply is text.
@@ -94,39 +97,89 @@ impl Client {
         Error::Unexpected { server: self.server.clone(), command: command.unwrap_or_default(), reply }
     }
 
-    async fn exchange(&mut self, what: &str, request: &[u8]) -> Result<Reply, Error> {
-        let broken = |source| Error::Broken { server: self.server.clone(), what: what.to_owned(), source };
-        if std::mem::replace(&mut self.in_flight, true) {
-            return Err(broken(io::Error::other("an earlier answer was not waited for")));
-        }
-        let answer = async {
-            self.socket.write_all(request).await.map_err(broken)?;
-            loop {
-                let reply = self.decoder.next(&mut self.input).map_err(|source| Error::Protocol {
-                    server: self.server.clone(),
-                    what: what.to_owned(),
-                    source,
-                })?;
-                if let Some(reply) = reply {
-                    return Ok(reply);
-                }
-                if self.socket.read_buf(&mut self.input).await.map_err(broken)? == 0 {
-                    return Err(broken(io::ErrorKind::UnexpectedEof.into()));
-                }
-            }
-        };
-        let reply = timeout(self.limit, answer).await.map_err(|_| Error::Timeout {
-            server: self.server.clone(),
-            what: what.to_owned(),
-            after: self.limit,
-        })??;
-        self.in_flight = false;
+    /// Sends commands at once and returns a reply for each, error replies among them. The limit on answers holds for
+    /// all of them together. Keep them few enough that the server need not hold many megabytes of replies.
+    pub async fn pipeline(&mut self, what: &str, commands: &Pipelined) -> Result<Vec<Reply>, Error> {
+        self.exchange(what, &commands.bytes, commands.count).await
+    }
+
+    async fn exchange_one(&mut self, what: &str, request: &[u8]) -> Result<Reply, Error> {
+        let mut replies = self.exchange(what, request, 1).await?;
+        let reply = replies.pop().unwrap_or(Reply::Nil);
         match reply.error() {
             Some(reply) => {
                 Err(Error::Refused { server: self.server.clone(), command: what.to_owned(), reply })
             }
             None => Ok(reply),
         }
+    }
+
+    async fn exchange(&mut self, what: &str, request: &[u8], count: usize) -> Result<Vec<Reply>, Error> {
+        let broken = |source| Error::Broken { server: self.server.clone(), what: what.to_owned(), source };
+        if std::mem::replace(&mut self.in_flight, true) {
+            return Err(broken(io::Error::other("an earlier answer was not waited for")));
+        }
+        let answer = async {
+            let mut replies = Vec::with_capacity(count);
+            // A server that stops reading until its replies are read must not stop us from reading them.
+            let (mut input, mut output) = tokio::io::split(&mut self.socket);
+            let write = async {
+                output.write_all(request).await.map_err(broken)?;
+                output.flush().await.map_err(broken)
+            };
+            let read = async {
+                while replies.len() < count {
+                    let reply = self.decoder.next(&mut self.input).map_err(|source| Error::Protocol {
+                        server: self.server.clone(),
+                        what: what.to_owned(),
+                        source,
+                    })?;
+                    if let Some(reply) = reply {
+                        replies.push(reply);
+                        continue;
+                    }
+                    self.input.reserve(READ_BYTES);
+                    if input.read_buf(&mut self.input).await.map_err(broken)? == 0 {
+                        return Err(broken(io::ErrorKind::UnexpectedEof.into()));
+                    }
+                }
+                Ok(())
+            };
+            tokio::try_join!(write, read)?;
+            Ok(replies)
+        };
+        let replies = timeout(self.limit, answer).await.map_err(|_| Error::Timeout {
+            server: self.server.clone(),
+            what: what.to_owned(),
+            after: self.limit,
+        })??;
+        self.in_flight = false;
+        Ok(replies)
+    }
+}
+
+/// Commands to be sent at once.
+#[derive(Debug, Default)]
+pub struct Pipelined {
+    bytes: BytesMut,
+    count: usize,
+}
+
+impl Pipelined {
+    /// Adds a command.
+    pub fn add<A: AsRef<[u8]>>(&mut self, args: &[A]) {
+        write_command(&mut self.bytes, args);
+        self.count += 1;
+    }
+
+    /// How many commands there are.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
     }
 }
 

@@ -6,7 +6,7 @@ mod info;
 mod socket;
 mod url;
 
-pub use client::Client;
+pub use client::{Client, Pipelined};
 pub use error::Error;
 pub use info::{Info, InfoError, Keyspace, Role};
 pub use socket::Socket;
