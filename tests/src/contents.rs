@@ -29,7 +29,7 @@ use redis::Value;
 use crate::client::{Batch, Conn, Version, array, bytes, int, message};
 
 /// How far expiries may differ when one side is older than 7.0.
-pub const EXPIRY_TOLERANCE_MS: i64 = 2_000;
+pub const EXPIRY_TOLERANCE_MS: i64 = 1_000;
 
 /// One thing that differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,6 +114,19 @@ pub struct Contents {
     functions: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
+/// When a key or a hash field expires.
+#[derive(Clone, Debug)]
+pub struct Expiry {
+    /// The database.
+    pub db: u32,
+    /// The key.
+    pub key: Vec<u8>,
+    /// The field, where it is one that expires.
+    pub field: Option<Vec<u8>>,
+    /// In milliseconds since the epoch.
+    pub at_ms: i64,
+}
+
 #[derive(Debug)]
 struct Entry {
     kind: String,
@@ -160,6 +173,16 @@ impl Contents {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
+    }
+
+    /// Every expiry there is.
+    pub fn expiries(&self) -> impl Iterator<Item = Expiry> {
+        self.keys.iter().flat_map(|((db, key), entry)| {
+            let expiry = |field, at_ms| Expiry { db: *db, key: key.clone(), field, at_ms };
+            let fields = entry.field_expiries.iter();
+            let fields = fields.map(move |(field, &at_ms)| expiry(Some(field.clone()), at_ms));
+            (entry.expires_at_ms >= 0).then(|| expiry(None, entry.expires_at_ms)).into_iter().chain(fields)
+        })
     }
 
     /// How many keys there are of each type, and how many keys and fields have an expiry: to see that a test tests.

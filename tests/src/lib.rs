@@ -6,9 +6,12 @@
 pub mod client;
 pub mod contents;
 pub mod digest;
+pub mod expiring;
 pub mod fake;
 pub mod fill;
+pub mod job;
 pub mod node;
+pub mod proxy;
 pub mod server;
 pub mod settle;
 pub mod writer;
