@@ -34,6 +34,12 @@ pub enum Loss {
         /// The target.
         target: String,
     },
+    /// An expiry that cannot be kept out of the target's reach.
+    #[error(
+        "its expiry, {0} ms since the epoch, is beyond what can be moved: it is shifted already, by a migration into the \
+         source that was killed, or so far away that PERSIST or HPERSIST on the source does as well"
+    )]
+    ExpiryOutOfRange(i64),
     /// Pending entries given back by their consumers (RDB 14).
     #[error("pending entries without a consumer, which {0} cannot hold")]
     NackedEntries(String),

@@ -226,7 +226,11 @@ mod tests {
     use bytes::BytesMut;
 
     fn target() -> Arc<Target> {
-        let dialect = command::Target { server: Server::redis(7, 4), commands: None };
+        let dialect = command::Target {
+            server: Server::redis(7, 4),
+            commands: None,
+            expiries: command::Expiries::Plain,
+        };
         Arc::new(Target { dialect, eviction: Eviction::Other })
     }
 

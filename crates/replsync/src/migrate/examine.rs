@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::{Error, ErrorKind};
 use crate::apply::Target;
+use crate::command::Expiries;
 use crate::endpoint::{Client, Endpoint, Info, Role};
 use crate::resp::Reply;
 use crate::server::Server;
@@ -123,7 +124,7 @@ impl Destination {
     ) -> Result<Self, Error> {
         let mut client = Client::connect(to, timeout).await?;
         let info = client.info().await?;
-        let target = Target::inspect(&mut client, &info).await?;
+        let target = Target::inspect(&mut client, &info, Expiries::Shifted).await?;
         let mut findings = target_findings(&source.info, &info, &mut client, agreed).await?;
         findings.extend(pair_findings(&source.info, &info, &mut source.client, &mut client).await?);
         Ok(Self { info, client, target, findings })
