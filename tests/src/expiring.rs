@@ -84,23 +84,26 @@ impl Plan {
         Ok(())
     }
 
-    /// Opens the window and lets everything happen at its time. Returns when the window is over.
+    /// Opens the window and lets everything happen at its time. Returns when the window is over, and every short
+    /// expiry with it.
     pub fn run(self, conn: &mut Conn) -> Result<()> {
         let began = Instant::now();
         let opened_at_ms = epoch_ms()?;
-        let mut rest = &self.events[..];
+        let (mut rest, mut late_ms) = (&self.events[..], 0);
         while !rest.is_empty() {
             let now_ms = began.elapsed().as_millis() as u64;
             let due = rest.partition_point(|event| event.0 <= now_ms).min(1_000);
             let (part, more) = rest.split_at(due);
+            late_ms = part.first().map_or(late_ms, |first| late_ms.max(now_ms - first.0));
             let absolute: Vec<(u32, Words)> =
                 part.iter().map(|(_, db, words)| (*db, at_epoch(words, opened_at_ms))).collect();
             send(conn, absolute.iter().map(|(db, words)| (*db, words)))?;
             rest = more;
             std::thread::sleep(Duration::from_millis(4));
         }
-        let left = Duration::from_millis(self.window_ms).saturating_sub(began.elapsed());
-        std::thread::sleep(left);
+        // What was set late expires late.
+        let window = Duration::from_millis(self.window_ms + late_ms);
+        std::thread::sleep(window.saturating_sub(began.elapsed()));
         Ok(())
     }
 }
