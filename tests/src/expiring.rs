@@ -69,7 +69,11 @@ impl Plan {
                 payload: &payload,
                 plan: &mut plan,
             };
-            if fields && number % 4 == 3 { story.of_fields() } else { story.of_a_key() }
+            match number {
+                0 if fields => story.of_many_fields(),
+                _ if fields && number % 4 == 3 => story.of_fields(),
+                _ => story.of_a_key(),
+            }
         }
         plan.events.sort_by_key(|event| event.0);
         Ok(plan)

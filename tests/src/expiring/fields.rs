@@ -63,6 +63,30 @@ impl Story<'_> {
         }
     }
 
+    /// Thousands in one hash, too many for one command: a third stays, a third goes, a third is renewed.
+    pub(super) fn of_many_fields(&mut self) {
+        self.name("many fields");
+        let key = self.key.clone();
+        for part in 0..10 {
+            let names: Vec<String> = (0..900).map(|field| format!("f{part}:{field}")).collect();
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let pairs: Vec<&str> = names.iter().flat_map(|&name| [name, "v"]).collect();
+            self.make(&[&[&["HSET", &key], &pairs[..]].concat()]);
+            let (first_ms, long_ms) = (self.first_ms.to_string(), self.long_ms());
+            let expire = |ms: &str, names: &[&str]| -> Vec<String> {
+                let count = names.len().to_string();
+                [&["HPEXPIRE", &key, ms, "FIELDS", &count], names]
+                    .concat()
+                    .iter()
+                    .map(|&s| s.into())
+                    .collect()
+            };
+            self.at(0, &expire(&first_ms, &names[300..]));
+            self.at(0, &expire(&long_ms, &names[..300]));
+            self.at(self.first_ms - 200, &expire(&long_ms, &names[600..]));
+        }
+    }
+
     /// The hash as a whole expires too, sooner or later than its fields.
     fn hash_and_fields(&mut self, around: u64, long_ms: &str) {
         let (before, brief_ms) = (self.before(), self.rng.u64(1..500).to_string());
