@@ -101,6 +101,14 @@ pub enum Error {
         /// Where it stands.
         at: Box<At>,
     },
+    /// The target has evicted keys, which it does without an error.
+    #[error(
+        "the target has evicted {keys} keys since the job began (maxmemory-policy): give it more memory, and run again"
+    )]
+    Evicted {
+        /// How many.
+        keys: u64,
+    },
     /// The thread that reads the RDB ended without a word.
     #[error("reading the RDB stopped: {0}")]
     Stopped(&'static str),

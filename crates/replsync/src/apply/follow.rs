@@ -103,6 +103,7 @@ impl Follower {
         }
         self.batcher.batch().commands += 1;
         self.batcher.batch().offset = Some(offset);
+        self.batcher.batch().arrived_ms = Some(now_ms);
         self.boundary = offset;
         Ok(())
     }

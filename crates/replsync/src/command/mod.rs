@@ -84,6 +84,12 @@ pub fn classify(args: &[Bytes]) -> Class {
     }
 }
 
+/// Whether a command does nothing but delete keys or fields that it names, which may be done late, early or twice: how
+/// servers send what has expired.
+pub fn only_deletes(args: &[Bytes]) -> bool {
+    args.first().is_some_and(|name| is_any(name, &["del", "unlink", "hdel"]))
+}
+
 /// Where the commands go: what the target is, and what it has.
 #[derive(Clone, Debug)]
 pub struct Target {

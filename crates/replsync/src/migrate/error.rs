@@ -1,7 +1,7 @@
 //! What ends a migration before its time.
 
 use crate::psync::{self, Position, ReplId};
-use crate::{apply, endpoint, link};
+use crate::{apply, compare, endpoint, link};
 
 use super::Finding;
 
@@ -49,14 +49,21 @@ pub enum Error {
         /// Whose history INFO tells of.
         replid: ReplId,
     },
-    /// The target has evicted keys meanwhile, which it does without an error.
+    /// The source was written to while expiries were put right, and something expired on the target meanwhile, which the
+    /// source may have renewed.
     #[error(
-        "the target has evicted {keys} keys since the copy began (maxmemory-policy): give it more memory, and run again"
+        "the source was written to again while expiries were put right, and keys expired on the target meanwhile: a renewal \
+         may be lost. Run again with --flush-target once its writers have stopped, or with --pause-source"
     )]
-    Evicted {
-        /// How many.
-        keys: u64,
-    },
+    ExpiredMeanwhile,
+    /// The job ended before the expiries on the target could be put right.
+    #[error(
+        "the target does not answer, so its expiries stay shifted: no key that should expire does. Run again with --flush-target"
+    )]
+    StillShifted,
+    /// Both sides could not be compared.
+    #[error("comparing both sides: {0}")]
+    Compare(#[from] compare::Error),
     /// The job had to start anew, and that failed, too. The target holds a part of the copy, or nothing.
     #[error("{cut}; starting anew failed: {last}")]
     NotAnew {
@@ -112,7 +119,9 @@ impl Error {
             | Error::AnotherHistory { .. }
             | Error::NotAnew { .. }
             | Error::SourceIsEmpty { .. }
-            | Error::Evicted { .. } => ErrorKind::Unsafe,
+            | Error::ExpiredMeanwhile
+            | Error::StillShifted => ErrorKind::Unsafe,
+            Error::Compare(_) => ErrorKind::Unreachable,
             Error::StoppedEarly => ErrorKind::Stopped,
             Error::Apply(apply::Error::Connection(_)) => ErrorKind::Unreachable,
             Error::Apply(apply::Error::Refused { reply, .. }) if is_the_targets_state(reply) => {

@@ -11,6 +11,8 @@ pub enum Until {
     Stopped,
     /// When the target has everything up to the offset that the source reported after the copy was in.
     CaughtUp,
+    /// When nothing was written to the source for this long, and the target has everything.
+    Quiet(Duration),
 }
 
 /// How to migrate.
@@ -18,6 +20,10 @@ pub enum Until {
 pub struct Options {
     /// When it is done.
     pub until: Until,
+    /// Whether to compare both sides before it ends, and for how long to read again what differs.
+    pub verify: Option<Duration>,
+    /// For how long at most the source's writers are held up for the last look.
+    pub pause_source: Option<Duration>,
     /// Whether a target that is not empty may be flushed.
     pub flush_target: bool,
     /// Whether to attach to a source that counts its replicas before it takes writes.
@@ -36,6 +42,8 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             until: Until::Stopped,
+            verify: None,
+            pause_source: None,
             flush_target: false,
             allow_counted_as_replica: false,
             copy: CopyOptions::default(),
