@@ -95,7 +95,12 @@ pub enum ErrorKind {
 impl Error {
     /// Whether the link could not go on where it was, so that only a new copy helps.
     pub(super) fn is_cut(&self) -> bool {
-        matches!(self, Error::CopyCut { .. } | Error::FullResyncAgain { .. })
+        match self {
+            // The link is gone, and the next copy would not fit either.
+            Error::CopyCut { source: link::Error::Spool(_), .. } => false,
+            Error::CopyCut { .. } | Error::FullResyncAgain { .. } => true,
+            _ => false,
+        }
     }
 
     /// What this means to the one who runs the job.
@@ -106,6 +111,8 @@ impl Error {
             Error::Link(link::Error::Protocol { source: psync::Error::Stream { .. }, .. }) => {
                 ErrorKind::Unsafe
             }
+            // So it did on our side.
+            Error::Link(link::Error::Spool(_)) => ErrorKind::Unsafe,
             Error::Endpoint(_) | Error::Link(_) => ErrorKind::Unreachable,
             Error::CopyCut { .. }
             | Error::FullResyncAgain { .. }
