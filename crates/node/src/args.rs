@@ -110,6 +110,13 @@ pub struct Migrate {
     /// Give up when the link to the source stays down for this long
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "60s")]
     pub reconnect_for: Duration,
+    /// Where what the target has yet to take waits on disk, so that the source is always read [default: the folder for
+    /// temporary files]
+    #[arg(long, value_name = "DIR")]
+    pub spool: Option<PathBuf>,
+    /// How much may wait there; more ends the job (exit code 5)
+    #[arg(long, value_name = "BYTES", default_value_t = 10 << 30)]
+    pub spool_max_bytes: u64,
     /// How often to start anew, with a flushed target, when the source cannot continue where it was
     #[arg(long, value_name = "TIMES", default_value_t = 3)]
     pub restarts: u32,
@@ -258,6 +265,10 @@ impl Migrate {
             restarts: self.restarts,
             ..Default::default()
         };
+        options.spool.max_bytes = self.spool_max_bytes;
+        if let Some(folder) = &self.spool {
+            options.spool.folder.clone_from(folder);
+        }
         options.copy.big_value_bytes = self.big_value_bytes;
         options.copy.allow_module_aux_loss = self.allow_loss.contains(&Loss::ModuleAux);
         options

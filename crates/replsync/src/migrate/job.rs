@@ -147,6 +147,7 @@ impl Job {
             progress.phase = Phase::Waiting;
             progress.keys_total = source.info.keys();
         });
+        options.spool.check()?;
         let evicted = destination.info.number("evicted_keys").unwrap_or(0);
         let throttle = Throttle::new(to.clone(), options.timeout, evicted);
         let throttled = throttle.waiting();
@@ -322,12 +323,14 @@ impl Job {
 
     pub(super) fn note_applied(&mut self) {
         let applied = *self.applied.borrow_and_update();
+        let spooled_bytes = self.link.spooled().bytes();
         self.progress.send_modify(|progress| {
             progress.keys = applied.keys;
             progress.commands = applied.commands;
             progress.sent_bytes = applied.bytes;
             progress.applied_offset = applied.offset.unwrap_or(progress.applied_offset);
             progress.applied_arrived_ms = applied.arrived_ms;
+            progress.spooled_bytes = spooled_bytes;
         });
     }
 }
@@ -342,6 +345,7 @@ fn link_config(source: &Info, options: &Options) -> link::Config {
     link::Config {
         connect_timeout: options.timeout,
         reconnect_for: options.reconnect_for,
+        spool: options.spool.clone(),
         ..link::Config::new(announce)
     }
 }
