@@ -164,19 +164,33 @@ fn nothing_is_left_of_a_process_that_is_killed() -> Result<()> {
 }
 
 #[test]
-fn a_folder_that_is_not_there_is_named_once_it_is_needed() -> Result<()> {
+fn a_folder_that_is_not_there_is_refused_at_once() -> Result<()> {
     let (source, target) = (TestServer::start("redis-7.4", &[]), TestServer::start("redis-7.4", &[]));
     source.client(0).words("SET a 1")?;
-    let node = following(&source, &target, Path::new("/no/such/folder"))?;
+    let args = ["migrate", &source.url(), &target.url(), "--spool", "/no/such/folder", "--json"];
+    Node::run(&args, PATIENCE)?.assert(3, &["/no/such/folder", "--spool"]);
+    assert_eq!(target.client(0).keys()?, 0);
+    assert_eq!(source.info_number("sync_full"), 0, "the source was not bothered");
+    Ok(())
+}
+
+#[test]
+fn a_full_spool_ends_the_job() -> Result<()> {
+    let (source, target) = (TestServer::start("redis-7.4", &[]), TestServer::start("redis-7.4", &[]));
+    let folder = tempfile::tempdir()?;
+    source.client(0).words("SET a 1")?;
+    let folder_text = folder.path().display().to_string();
+    let limited = ["--spool", &folder_text, "--spool-max-bytes", "8000000"];
+    let node = Node::start(&[&["migrate", &source.url(), &target.url(), "--json"][..], &limited].concat())?;
+    for _ in 0..2 {
+        pass_mark(&source.url(), &target.url(), PATIENCE, || Ok(()))?;
+    }
     target.pause();
     write(&source, 50)?;
-    let deadline = Instant::now() + PATIENCE;
-    while source.info("replication").contains("slave0:") {
-        ensure!(Instant::now() < deadline, "the link is still there");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    let outcome = node.wait(PATIENCE)?;
     target.resume();
-    node.wait(PATIENCE)?.assert(5, &["/no/such/folder", "--spool"]);
+    outcome.assert(5, &["is full", &folder_text, "--spool-max-bytes", "still shifted"]);
+    assert_eq!(files(folder.path())?, 0);
     Ok(())
 }
 
