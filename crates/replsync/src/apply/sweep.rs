@@ -46,6 +46,26 @@ pub struct Swept {
     pub inexact: u64,
 }
 
+/// Tries whether this user may do on the target what a sweep does, before anything is shifted. It changes nothing.
+///
+/// # Errors
+/// [`endpoint::Error::Refused`] with the command that is not allowed, or not there.
+pub async fn try_sweep(target: &mut Client, server: Server) -> Result<(), endpoint::Error> {
+    // A name that nobody has.
+    let nobody = format!("replsync:{}:{:x}", std::process::id(), now_ms());
+    let (read, at) = (if server.has((7, 0), None) { "PEXPIRETIME" } else { "PTTL" }, "1");
+    target.ask(&["SCAN", "0", "COUNT", "1"]).await?;
+    target.ask(&[read, &nobody]).await?;
+    target.ask(&["TIME"]).await?;
+    target.ask(&["PEXPIREAT", &nobody, at]).await?;
+    if server.has((7, 4), Some((9, 0))) {
+        target.ask(&["HSCAN", &nobody, "0", "COUNT", "1", "NOVALUES"]).await?;
+        target.ask(&["HPEXPIRETIME", &nobody, "FIELDS", "1", "f"]).await?;
+        target.ask(&["HPEXPIREAT", &nobody, at, "FIELDS", "1", "f"]).await?;
+    }
+    Ok(())
+}
+
 /// Moves the expiries of a target. See [`sweep`](Sweeper::sweep).
 #[derive(Debug)]
 pub struct Sweeper<'a> {

@@ -12,7 +12,7 @@ use super::examine::{Agreed, Destination, Source, refuse};
 use super::pause::Pause;
 use super::source::{Asker, SourceWatch};
 use super::{Ended, Error, Options, Phase, Progress, Report, Severity, Until, Verification};
-use crate::apply::{Applied, Batch, Copied, Follower, Pipeline, Swept, Target, Throttle};
+use crate::apply::{self, Applied, Batch, Copied, Follower, Pipeline, Swept, Target, Throttle};
 use crate::channel::Sender;
 use crate::endpoint::{Client, Endpoint, Info};
 use crate::link::{self, Event, Link};
@@ -132,8 +132,10 @@ impl Job {
         };
         let mut source = Source::examine(&from, options.timeout, agreed).await?;
         refuse(&source.findings)?;
-        let destination = Destination::examine(&mut source, &to, options.timeout, agreed).await?;
+        let mut destination = Destination::examine(&mut source, &to, options.timeout, agreed).await?;
         refuse(&destination.findings)?;
+        // A job that ends without it would leave expiries shifted: better not to begin.
+        apply::try_sweep(&mut destination.client, destination.info.server).await?;
         for finding in source.findings.iter().chain(&destination.findings) {
             match finding.severity {
                 Severity::Note => tracing::info!("{finding}"),
