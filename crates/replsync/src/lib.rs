@@ -5,7 +5,7 @@
 //! | floor | rooms | |
 //! | --- | --- | --- |
 //! | 6 | [`migrate`] | features, told as a story |
-//! | 4 | [`apply`] | writing into a target |
+//! | 4 | [`compare`], [`apply`] | two live servers compared; writing into a target |
 //! | 3 | [`endpoint`], [`channel`], [`link`] | tokio drivers: connections, the replica link |
 //! | 2 | [`psync`], [`command`] | sans-IO: the replica's handshake and position; what each command touches and how it is rewritten |
 //! | 1 | [`rdb`] | the format |
@@ -20,6 +20,8 @@ pub mod apply;
 pub mod channel;
 pub mod checksum;
 pub mod command;
+#[cfg(feature = "tokio")]
+pub mod compare;
 #[cfg(feature = "tokio")]
 pub mod endpoint;
 #[cfg(feature = "tokio")]
