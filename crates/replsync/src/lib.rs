@@ -5,7 +5,7 @@
 //! | floor | rooms | |
 //! | --- | --- | --- |
 //! | 6 | [`migrate`] | features, told as a story |
-//! | 4 | [`apply`] | writing into a target |
+//! | 4 | [`compare`], [`apply`] | two live servers compared; writing into a target |
 //! | 3 | [`clock`], [`endpoint`], [`channel`], [`spool`], [`link`] | tokio drivers: connections, bounded queues, the replica link |
 //! | 2 | [`psync`], [`command`] | sans-IO: the replica's handshake and position; what each command touches and how it is rewritten |
 //! | 1 | [`rdb`] | the format |
