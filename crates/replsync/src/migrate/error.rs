@@ -4,6 +4,7 @@ use crate::psync::{self, Position, ReplId};
 use crate::{apply, compare, endpoint, link, spool};
 
 use super::Finding;
+use crate::server::Server;
 
 /// Why a migration failed.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +62,9 @@ pub enum Error {
         "the target does not answer, so its expiries stay shifted: no key that should expire does. Run again with --flush-target"
     )]
     StillShifted,
+    /// The source cannot pause its writers alone.
+    #[error("--pause-source: {0} cannot pause writers alone (CLIENT PAUSE … WRITE is of Redis 6.2); leave it out")]
+    NoPause(Server),
     /// The spool's folder is of no use.
     #[error(transparent)]
     Spool(#[from] spool::Error),
@@ -117,6 +121,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Error::Refused(finding) => finding.kind,
+            Error::NoPause(_) => ErrorKind::Usage,
             Error::Spool(_) => ErrorKind::Unreachable,
             // The stream broke off in the middle: the target is a fragment of what was to come.
             Error::Link(link::Error::Protocol { source: psync::Error::Stream { .. }, .. }) => {

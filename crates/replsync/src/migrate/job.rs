@@ -132,6 +132,9 @@ impl Job {
         };
         let mut source = Source::examine(&from, options.timeout, agreed).await?;
         refuse(&source.findings)?;
+        if options.pause_source.is_some() && !source.info.server.has((6, 2), None) {
+            return Err(Error::NoPause(source.info.server));
+        }
         let mut destination = Destination::examine(&mut source, &to, options.timeout, agreed).await?;
         refuse(&destination.findings)?;
         // A job that ends without it would leave expiries shifted: better not to begin.
