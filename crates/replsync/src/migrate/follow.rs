@@ -186,7 +186,10 @@ impl Job {
             }
         }
         self.waiting.extend(follower.take());
-        self.progress.send_modify(|progress| progress.received_offset = received);
+        self.progress.send_modify(|progress| {
+            progress.received_offset = received;
+            progress.behind_since_ms.get_or_insert(arrived_ms);
+        });
         Ok(())
     }
 }

@@ -334,7 +334,10 @@ impl Job {
             progress.commands = applied.commands;
             progress.sent_bytes = applied.bytes;
             progress.applied_offset = applied.offset.unwrap_or(progress.applied_offset);
-            progress.applied_arrived_ms = applied.arrived_ms;
+            progress.behind_since_ms = match applied.offset {
+                Some(offset) if offset >= progress.received_offset => None,
+                _ => progress.behind_since_ms.max(applied.arrived_ms),
+            };
             progress.spooled_bytes = spooled_bytes;
         });
     }
