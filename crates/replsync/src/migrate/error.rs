@@ -63,7 +63,9 @@ pub enum Error {
     )]
     StillShifted,
     /// The source cannot pause its writers alone.
-    #[error("--pause-source: {0} cannot pause writers alone (CLIENT PAUSE … WRITE is of Redis 6.2); leave it out")]
+    #[error(
+        "--pause-source: {0} cannot pause writers alone (CLIENT PAUSE … WRITE is of Redis 6.2); leave it out"
+    )]
     NoPause(Server),
     /// The spool's folder is of no use.
     #[error(transparent)]
