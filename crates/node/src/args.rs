@@ -170,11 +170,21 @@ pub enum Loss {
     ModuleAux,
 }
 
+const DOCTOR_EXAMPLE: &str = "\
+Example:
+  replsync-node doctor redis://legacy --to redis://v2
+
+Exit codes: 0 all well · 1 something stands in the way · 3 a server could not be reached";
+
 /// Say what can be done from here, and what stands in the way; changes nothing
+///
+/// Looks at roles and versions, memory against the data set, persistence, what our user may not do, clocks, Sentinels,
+/// what a killed migration left behind, and what a pair cannot move. Refusals are what `migrate` would refuse; what a
+/// server does not tell is said as such.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example: replsync-node doctor redis://legacy --to redis://v2\n\nExit codes: 0 all well · 1 something stands in the way · 3 a server could not be reached",
-    after_long_help = SERVERS
+    after_help = DOCTOR_EXAMPLE,
+    after_long_help = format!("{SERVERS}\n\n{DOCTOR_EXAMPLE}")
 )]
 pub struct Doctor {
     /// The server to copy from
