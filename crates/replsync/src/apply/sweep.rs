@@ -53,10 +53,14 @@ pub struct Swept {
 pub async fn try_sweep(target: &mut Client, server: Server) -> Result<(), endpoint::Error> {
     // A name that nobody has.
     let nobody = format!("replsync:{}:{:x}", std::process::id(), now_ms());
-    let (read, at) = (if server.has((7, 0), None) { "PEXPIRETIME" } else { "PTTL" }, "1");
+    let at = "1";
     target.ask(&["SCAN", "0", "COUNT", "1"]).await?;
-    target.ask(&[read, &nobody]).await?;
-    target.ask(&["TIME"]).await?;
+    if server.has((7, 0), None) {
+        target.ask(&["PEXPIRETIME", &nobody]).await?;
+    } else {
+        target.ask(&["PTTL", &nobody]).await?;
+        target.ask(&["TIME"]).await?;
+    }
     target.ask(&["PEXPIREAT", &nobody, at]).await?;
     if server.has((7, 4), Some((9, 0))) {
         target.ask(&["HSCAN", &nobody, "0", "COUNT", "1", "NOVALUES"]).await?;
