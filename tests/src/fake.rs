@@ -116,9 +116,9 @@ fn relay(mut client: TcpStream, port: u16, word: &[u8], at_word: impl FnOnce(&mu
             break;
         }
         let said = buffer[..len].to_ascii_uppercase();
-        if let Some(at) = said.windows(word.len()).position(|part| part == &word[..]) {
+        let mut ends = (0..said.len()).filter(|&at| said[at..].starts_with(&word));
+        if let Some(begun) = ends.find_map(|at| begin_of_command(&said[..at])) {
             // What came before it in the same packet is answered by the server.
-            let begun = buffer[..at].iter().rposition(|&byte| byte == b'*').unwrap_or(0);
             server.write_all(&buffer[..begun])?;
             std::thread::sleep(Duration::from_millis(100));
             at_word(&mut client);
@@ -128,4 +128,13 @@ fn relay(mut client: TcpStream, port: u16, word: &[u8], at_word: impl FnOnce(&mu
     }
     let _ = server.shutdown(Shutdown::Both);
     Ok(())
+}
+
+/// Where a command begins whose name would follow `bytes`: at the end of them is `*2\r\n$5`. A word among the arguments
+/// of another command is no name.
+fn begin_of_command(bytes: &[u8]) -> Option<usize> {
+    let begun = bytes.iter().rposition(|&byte| byte == b'*')?;
+    let head = std::str::from_utf8(&bytes[begun + 1..]).ok()?;
+    let (count, len) = head.split_once("\r\n$")?;
+    [count, len].iter().all(|number| number.parse::<u32>().is_ok()).then_some(begun)
 }

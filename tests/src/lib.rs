@@ -6,6 +6,7 @@
 pub mod client;
 pub mod contents;
 pub mod digest;
+pub mod doctor;
 pub mod expiring;
 pub mod fake;
 pub mod fill;

@@ -222,7 +222,12 @@ fn a_full_target() -> Result<()> {
     let source = TestServer::start("redis-7.4", &[]);
     fill(&source.url(), 3_000, 4)?;
     let target = TestServer::start("redis-7.4", &["--maxmemory", "2mb", "--maxmemory-policy", "noeviction"]);
-    migrate(&source.url(), &target.url())?.assert(3, &["OOM", "key"]);
+    // Far too small, it is refused; with room for most of it, it may be tried.
+    migrate(&source.url(), &target.url())?.assert(3, &["has room for", "OOM", "maxmemory"]);
+    let own = target.info_number("used_memory");
+    let most = own + (source.info_number("used_memory") - own) * 7 / 10;
+    target.client(0).call(&["CONFIG", "SET", "maxmemory", &most.to_string()])?;
+    migrate(&source.url(), &target.url())?.assert(3, &["OOM command not allowed", "key"]);
     Ok(())
 }
 

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use replsync_tests::client::{Batch, Conn, array, int};
 use replsync_tests::contents::{Contents, read_both};
 use replsync_tests::expiring::{For, Plan, epoch_ms};
+use replsync_tests::fill::fill;
 use replsync_tests::job::{
     PATIENCE, arrive, assert_equal, following, run, running, setting, shifted, start, stop, wait_for,
 };
@@ -192,6 +193,78 @@ fn told_to_stop_while_the_target_lags() -> Result<()> {
         assert_equal(&source, &target)?;
     }
     Ok(())
+}
+
+/// Clients write in bursts, with pauses of which some are a little longer than what the job takes for quiet: it puts
+/// expiries right and has to take that back. It ends well, or says that something expired meanwhile.
+fn written_to_in_bursts(from: &str, to: &str) -> Result<()> {
+    let seed = setting("REPLSYNC_SEED", 1);
+    let (source, target) = (TestServer::start(from, &[]), TestServer::start(to, &[]));
+    fill(&source.url(), 6_000, seed)?;
+    let fields = source.version().has_field_ttl() && target.version().has_field_ttl();
+    let (mut rng, mut conn) = (fastrand::Rng::with_seed(seed), source.client(0));
+    let mut node = start(&source.url(), &target.url(), &["--until", "quiet:200ms"])?;
+    let (mut bursts, mut written) = (0, 0);
+    while bursts < 40 && node.is_running()? {
+        conn.send_all(burst(&mut rng, fields))?;
+        written = source.info_number("master_repl_offset");
+        bursts += 1;
+        std::thread::sleep(Duration::from_millis(rng.u64(50..260)));
+    }
+    let outcome = node.wait(PATIENCE)?;
+    let taken_back = outcome.stderr.matches("following again").count();
+    let code = outcome.code;
+    println!(
+        "{from} to {to}, seed {seed}: {bursts} bursts, taken back {taken_back} times, exit code {code:?}"
+    );
+    if code == Some(5) {
+        outcome.assert(5, &["expired on the target meanwhile"]);
+        return Ok(());
+    }
+    outcome.assert(0, &[]);
+    let said = outcome.json()?;
+    assert_eq!(said["caught_up"], true, "{said}");
+    if said["offset"].as_i64() < Some(written) {
+        println!("the last burst came after its end");
+        return Ok(());
+    }
+    std::thread::sleep(BURST_EXPIRES_WITHIN); // nothing expires any more
+    for server in [&source, &target] {
+        expire(&server.url())?;
+    }
+    assert_equal(&source, &target).map(drop)
+}
+
+const BURST_EXPIRES_WITHIN: Duration = Duration::from_secs(6);
+
+fn burst(rng: &mut fastrand::Rng, fields: bool) -> Batch {
+    let mut batch = Batch::default();
+    for _ in 0..20 {
+        let ttl_ms = rng.u64(1_000..BURST_EXPIRES_WITHIN.as_millis() as u64).to_string();
+        let (key, hash) = (format!("burst:{}", rng.u8(..)), format!("burst hash:{}", rng.u8(..20)));
+        let field = ["a", "b"][rng.usize(..2)];
+        match rng.u8(..12) + if rng.u8(..3) == 0 { 0 } else { 2 } {
+            0 => batch.add(&["SET", &key, "v", "PX", &ttl_ms]),
+            1 => batch.add(&["PEXPIRE", &key, &ttl_ms]),
+            2 | 3 => batch.add(&["PERSIST", &key]),
+            4..7 => batch.add(&["APPEND", &key, "+"]),
+            7 | 8 if fields => batch.add(&["HSET", &hash, field, "v"]),
+            9 if fields => batch.add(&["HPEXPIRE", &hash, &ttl_ms, "FIELDS", "1", field]),
+            10 if fields => batch.add(&["HPERSIST", &hash, "FIELDS", "1", field]),
+            _ => batch.add(&["INCR", "burst counter"]),
+        }
+    }
+    batch
+}
+
+#[test]
+fn written_to_in_bursts_6_2_to_7_4() -> Result<()> {
+    written_to_in_bursts("redis-6.2", "redis-7.4")
+}
+
+#[test]
+fn written_to_in_bursts_8_6_to_valkey_9() -> Result<()> {
+    written_to_in_bursts("redis-8.6", "valkey-9")
 }
 
 /// Keys and fields that expire while the job ends, and shortly before and after: on the source they are gone by its

@@ -110,6 +110,13 @@ pub struct Migrate {
     /// Give up when the link to the source stays down for this long
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "60s")]
     pub reconnect_for: Duration,
+    /// Where what the target has yet to take waits on disk, so that the source is always read [default: the folder for
+    /// temporary files]
+    #[arg(long, value_name = "DIR")]
+    pub spool: Option<PathBuf>,
+    /// How much may wait there; more ends the job (exit code 5)
+    #[arg(long, value_name = "BYTES", default_value_t = 10 << 30)]
+    pub spool_max_bytes: u64,
     /// How often to start anew, with a flushed target, when the source cannot continue where it was
     #[arg(long, value_name = "TIMES", default_value_t = 3)]
     pub restarts: u32,
@@ -163,11 +170,21 @@ pub enum Loss {
     ModuleAux,
 }
 
+const DOCTOR_EXAMPLE: &str = "\
+Example:
+  replsync-node doctor redis://legacy --to redis://v2
+
+Exit codes: 0 all well · 1 something stands in the way · 3 a server could not be reached";
+
 /// Say what can be done from here, and what stands in the way; changes nothing
+///
+/// Looks at roles and versions, memory against the data set, persistence, what our user may not do, clocks, Sentinels,
+/// what a killed migration left behind, and what a pair cannot move. Refusals are what `migrate` would refuse; what a
+/// server does not tell is said as such.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example: replsync-node doctor redis://legacy --to redis://v2\n\nExit codes: 0 all well · 1 something stands in the way · 3 a server could not be reached",
-    after_long_help = SERVERS
+    after_help = DOCTOR_EXAMPLE,
+    after_long_help = format!("{SERVERS}\n\n{DOCTOR_EXAMPLE}")
 )]
 pub struct Doctor {
     /// The server to copy from
@@ -258,6 +275,10 @@ impl Migrate {
             restarts: self.restarts,
             ..Default::default()
         };
+        options.spool.max_bytes = self.spool_max_bytes;
+        if let Some(folder) = &self.spool {
+            options.spool.folder.clone_from(folder);
+        }
         options.copy.big_value_bytes = self.big_value_bytes;
         options.copy.allow_module_aux_loss = self.allow_loss.contains(&Loss::ModuleAux);
         options

@@ -107,12 +107,13 @@ impl Meter {
             Phase::Waiting => format!("waiting for the source's RDB{down}"),
             Phase::Copying => {
                 let (keys, keys_rate) = (count(progress.keys), self.rate(|progress| progress.keys));
+                let bytes = HumanBytes(progress.rdb_bytes);
                 let bytes_rate = HumanBytes(self.rate(|progress| progress.rdb_bytes) as u64);
                 let total = count(progress.keys_total.max(progress.keys));
                 let left = time_left(progress.keys_total.saturating_sub(progress.keys), keys_rate);
                 let rate = count(keys_rate as u64);
                 format!(
-                    "copying  {keys} of about {total} keys  {rate} keys/s  {bytes_rate}/s{left}{spooled}{down}"
+                    "copying  {keys} of about {total} keys  {rate} keys/s  {bytes}  {bytes_rate}/s{left}{spooled}{down}"
                 )
             }
             Phase::CatchingUp | Phase::Following => {

@@ -3,8 +3,9 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use indicatif::HumanBytes;
 use replsync::endpoint::{Endpoint, Info, Role};
-use replsync::migrate::{Examination, Finding, Severity, Subject, examine};
+use replsync::migrate::{Examination, Finding, Seen, Severity, Subject, examine};
 use serde::Serialize;
 
 use crate::args::{Doctor, Output};
@@ -29,6 +30,7 @@ struct Document {
     findings: Vec<FindingDocument>,
 }
 
+/// One server; `null` is what it has not, or does not tell.
 #[derive(Serialize)]
 struct Server {
     server: String,
@@ -38,6 +40,19 @@ struct Server {
     databases: usize,
     replid: String,
     offset: u64,
+    used_memory_bytes: u64,
+    data_bytes: u64,
+    maxmemory_bytes: Option<u64>,
+    machine_memory_bytes: Option<u64>,
+    save_points: Option<String>,
+    last_bgsave_ok: bool,
+    aof_enabled: bool,
+    aof_ok: bool,
+    clock_offset_ms: Option<f64>,
+    clock_uncertainty_ms: Option<f64>,
+    missing_permissions: Option<Vec<String>>,
+    missing_commands: Vec<String>,
+    sentinels: Option<usize>,
 }
 
 #[derive(Serialize)]
@@ -68,7 +83,8 @@ impl Document {
 }
 
 impl Server {
-    fn new(info: &Info) -> Self {
+    fn new(seen: &Seen) -> Self {
+        let (info, memory, persistence) = (&seen.info, &seen.memory, &seen.persistence);
         Self {
             server: info.server.to_string(),
             role: role(info),
@@ -77,8 +93,25 @@ impl Server {
             databases: info.keyspace.len(),
             replid: info.position.replid.to_string(),
             offset: info.position.offset,
+            used_memory_bytes: memory.used_bytes,
+            data_bytes: memory.data_bytes,
+            maxmemory_bytes: memory.max_bytes,
+            machine_memory_bytes: memory.machine_bytes,
+            save_points: persistence.save_points.clone(),
+            last_bgsave_ok: persistence.last_bgsave_ok,
+            aof_enabled: persistence.aof_enabled,
+            aof_ok: persistence.aof_ok,
+            clock_offset_ms: seen.clock.map(|clock| ms(clock.ahead_us)),
+            clock_uncertainty_ms: seen.clock.map(|clock| ms(clock.uncertainty_us)),
+            missing_permissions: seen.missing_permissions.clone(),
+            missing_commands: seen.missing_commands.clone(),
+            sentinels: seen.sentinels,
         }
     }
+}
+
+fn ms(us: i64) -> f64 {
+    us as f64 / 1000.0
 }
 
 fn role(info: &Info) -> &'static str {
@@ -99,15 +132,12 @@ fn severity(finding: &Finding) -> &'static str {
 fn text(from: &Endpoint, to: Option<&Endpoint>, seen: &Examination, good: bool) -> String {
     let mut text = String::new();
     let sides = [("source", Some(from), Some(&seen.source)), ("target", to, seen.target.as_ref())];
-    for (side, endpoint, info) in sides {
-        if let (Some(endpoint), Some(info)) = (endpoint, info) {
-            let (server, role, rdb) = (info.server, role(info), info.server.rdb_version());
-            let keys = counted(info.keys(), "key", "keys");
-            let databases = counted(info.keyspace.len() as u64, "database", "databases");
-            let _ = writeln!(
-                text,
-                "{side}   {endpoint}: {server}, {role}, {keys} in {databases}, writes RDB {rdb}"
-            );
+    for (side, endpoint, seen) in sides {
+        if let (Some(endpoint), Some(seen)) = (endpoint, seen) {
+            let _ = writeln!(text, "{side}   {endpoint}: {}", identity(&seen.info));
+            let _ = writeln!(text, "  memory       {}", memory(seen));
+            let _ = writeln!(text, "  persistence  {}", persistence(seen));
+            let _ = writeln!(text, "  clock        {}", clock(seen));
         }
     }
     for finding in &seen.findings {
@@ -121,4 +151,45 @@ fn text(from: &Endpoint, to: Option<&Endpoint>, seen: &Examination, good: bool) 
         (false, _) => writeln!(text, "migrate would refuse"),
     };
     text
+}
+
+fn identity(info: &Info) -> String {
+    let (server, role, rdb) = (info.server, role(info), info.server.rdb_version());
+    let keys = counted(info.keys(), "key", "keys");
+    let databases = counted(info.keyspace.len() as u64, "database", "databases");
+    format!("{server}, {role}, {keys} in {databases}, writes RDB {rdb}")
+}
+
+fn memory(seen: &Seen) -> String {
+    let memory = &seen.memory;
+    let (used, data) = (HumanBytes(memory.used_bytes), HumanBytes(memory.data_bytes));
+    let max = match memory.max_bytes {
+        Some(max) => {
+            format!("maxmemory {}, {}", HumanBytes(max), seen.info.field("maxmemory_policy").unwrap_or("?"))
+        }
+        None => "no maxmemory".to_owned(),
+    };
+    let machine = memory.machine_bytes.map(|machine| format!("; the machine has {}", HumanBytes(machine)));
+    format!("{used} used, {data} of it data; {max}{}", machine.unwrap_or_default())
+}
+
+fn persistence(seen: &Seen) -> String {
+    let persistence = &seen.persistence;
+    let save = match persistence.save_points.as_deref() {
+        Some("") => "no save points".to_owned(),
+        Some(points) => format!("save points {points}"),
+        None => "save points unknown".to_owned(),
+    };
+    let ok = |ok| if ok { "ok" } else { "FAILED" };
+    let aof = match persistence.aof_enabled {
+        true => format!("AOF on, {}", ok(persistence.aof_ok)),
+        false => "AOF off".to_owned(),
+    };
+    format!("{save}, last BGSAVE {}; {aof}", ok(persistence.last_bgsave_ok))
+}
+
+fn clock(seen: &Seen) -> String {
+    let Some(clock) = seen.clock else { return "unknown".to_owned() };
+    let side = if clock.ahead_us < 0 { "behind" } else { "ahead of" };
+    format!("{:.1} ms {side} ours (± {:.1} ms)", ms(clock.ahead_us).abs(), ms(clock.uncertainty_us))
 }

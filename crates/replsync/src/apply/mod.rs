@@ -19,6 +19,6 @@ pub use copy::{Copied, Copier, CopyOptions};
 pub use error::{Error, Loss};
 pub use follow::{Dropped, Follower};
 pub use pipeline::{Applied, Pipeline};
-pub use sweep::{Direction, Sweeper, Swept};
+pub use sweep::{Direction, Sweeper, Swept, try_sweep};
 pub use target::{Eviction, Target};
 pub use throttle::Throttle;

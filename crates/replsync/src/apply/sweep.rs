@@ -46,13 +46,39 @@ pub struct Swept {
     pub inexact: u64,
 }
 
+/// Tries whether this user may do on the target what a sweep does, before anything is shifted. It changes nothing.
+///
+/// # Errors
+/// [`endpoint::Error::Refused`] with the command that is not allowed, or not there.
+pub async fn try_sweep(target: &mut Client, server: Server) -> Result<(), endpoint::Error> {
+    // A name that nobody has.
+    let nobody = format!("replsync:{}:{:x}", std::process::id(), now_ms());
+    let at = "1";
+    target.ask(&["SCAN", "0", "COUNT", "1"]).await?;
+    if server.has((7, 0), None) {
+        target.ask(&["PEXPIRETIME", &nobody]).await?;
+    } else {
+        target.ask(&["PTTL", &nobody]).await?;
+        target.ask(&["TIME"]).await?;
+    }
+    target.ask(&["PEXPIREAT", &nobody, at]).await?;
+    if server.has((7, 4), Some((9, 0))) {
+        target.ask(&["HSCAN", &nobody, "0", "COUNT", "1", "NOVALUES"]).await?;
+        target.ask(&["HPEXPIRETIME", &nobody, "FIELDS", "1", "f"]).await?;
+        target.ask(&["HPEXPIREAT", &nobody, at, "FIELDS", "1", "f"]).await?;
+    }
+    Ok(())
+}
+
 /// Moves the expiries of a target. See [`sweep`](Sweeper::sweep).
 #[derive(Debug)]
 pub struct Sweeper<'a> {
     target: &'a mut Client,
     server: Server,
     throttle: &'a mut Throttle,
-    /// A source before 7.0, which alone knows when exactly a key expires.
+    /// Whether the source is older than 7.0, and sends relative expiries …
+    relative: bool,
+    /// … which it alone can place.
     source: Option<&'a mut Client>,
     direction: Direction,
     swept: Swept,
@@ -66,13 +92,13 @@ impl<'a> Sweeper<'a> {
         throttle: &'a mut Throttle,
         direction: Direction,
     ) -> Self {
-        Self { target, server, throttle, source: None, direction, swept: Swept::default() }
+        Self { target, server, throttle, relative: false, source: None, direction, swept: Swept::default() }
     }
 
-    /// Has expiries read again from `source`, a server before 7.0: its stream holds relative ones, which nobody but
-    /// itself can place.
-    pub fn reading_again_from(mut self, source: &'a mut Client) -> Self {
-        self.source = Some(source);
+    /// Has expiries read again from `source`, a server before 7.0, where it can be asked: its stream holds relative
+    /// ones, which nobody but itself can place.
+    pub fn reading_again_from(mut self, source: Option<&'a mut Client>) -> Self {
+        (self.relative, self.source) = (true, source);
         self
     }
 
@@ -85,8 +111,10 @@ impl<'a> Sweeper<'a> {
         for (&db, keyspace) in &info.keyspace {
             let db = db.to_string();
             self.target.ask(&["SELECT", &db]).await?;
-            if let Some(source) = &mut self.source {
-                source.ask(&["SELECT", &db]).await?;
+            if let Some(source) = &mut self.source
+                && let Err(error) = source.ask(&["SELECT", &db]).await
+            {
+                self.go_on_without_source(&error);
             }
             if keyspace.expires > 0 {
                 self.keys(&mut seen).await?;
@@ -116,7 +144,7 @@ impl<'a> Sweeper<'a> {
                     moved.push((name, to_ms));
                 }
             }
-            self.read_again(&mut moved).await?;
+            self.read_again(&mut moved).await;
             self.write(&moved).await?;
             self.swept.keys_seen += names.len() as u64;
             seen(self.swept.keys_seen);
@@ -137,20 +165,33 @@ impl<'a> Sweeper<'a> {
     }
 
     /// Replaces what the stream of an old source said by what the source itself says now.
-    async fn read_again(&mut self, moved: &mut [(&Vec<u8>, i64)]) -> Result<(), Error> {
-        let Some(source) = &mut self.source else { return Ok(()) };
-        if self.direction == Direction::On || moved.is_empty() {
-            return Ok(());
+    async fn read_again(&mut self, moved: &mut [(&Vec<u8>, i64)]) {
+        if !self.relative || self.direction == Direction::On || moved.is_empty() {
+            return;
         }
         let names: Vec<_> = moved.iter().map(|(name, _)| name.to_vec()).collect();
-        let expiries = exact_expiries(source, &names, |ttl_ms| ttl_ms >= 0).await?;
+        let expiries = match &mut self.source {
+            Some(source) => exact_expiries(source, &names, |ttl_ms| ttl_ms >= 0).await,
+            None => Ok(vec![-1; names.len()]),
+        };
+        let expiries = expiries.unwrap_or_else(|error| {
+            self.go_on_without_source(&error);
+            vec![-1; names.len()]
+        });
         for ((_, to_ms), expiry_ms) in moved.iter_mut().zip(expiries) {
             match expiry_ms {
                 0.. => *to_ms = expiry_ms,
                 _ => self.swept.inexact += 1,
             }
         }
-        Ok(())
+    }
+
+    /// An expiry that is off by a little is better than one that stays shifted.
+    fn go_on_without_source(&mut self, error: &dyn std::fmt::Display) {
+        tracing::warn!(
+            "expiries cannot be read again from the source, and count from when they arrived: {error}"
+        );
+        self.source = None;
     }
 
     async fn write(&mut self, moved: &[(&Vec<u8>, i64)]) -> Result<(), Error> {
@@ -310,7 +351,7 @@ async fn exact_expiries(
     client: &mut Client,
     names: &[Vec<u8>],
     wanted: impl Fn(i64) -> bool,
-) -> Result<Vec<i64>, Error> {
+) -> Result<Vec<i64>, endpoint::Error> {
     let mut expiries = vec![-1; names.len()];
     let mut left: Vec<usize> = (0..names.len()).collect();
     for _ in 0..EXACT_TRIES {
@@ -327,21 +368,21 @@ async fn exact_expiries(
         let mut again = Vec::new();
         for (&at, around) in left.iter().zip(replies.windows(3).step_by(2)) {
             let [before, ttl, after] = around else { continue };
-            let Reply::Integer(ttl_ms) = ttl else { return Err(client.unexpected(&["PTTL"], ttl).into()) };
+            let Reply::Integer(ttl_ms) = ttl else { return Err(client.unexpected(&["PTTL"], ttl)) };
             if !wanted(*ttl_ms) {
                 continue;
             }
             match (time_ms(before), time_ms(after)) {
                 (Some(before), Some(after)) if before == after => expiries[at] = before + ttl_ms,
                 (Some(_), Some(_)) => again.push(at),
-                _ => return Err(client.unexpected(&["TIME"], before).into()),
+                _ => return Err(client.unexpected(&["TIME"], before)),
             }
         }
         left = again;
     }
     match left.is_empty() {
         true => Ok(expiries),
-        false => Err(client.slow("PTTL while TIME stands still").into()),
+        false => Err(client.slow("PTTL while TIME stands still")),
     }
 }
 

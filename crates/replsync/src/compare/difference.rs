@@ -61,12 +61,18 @@ impl Kind {
 pub(super) struct Unlike {
     pub kind: Kind,
     pub what: String,
+    /// The larger of the two payloads.
+    pub payload_bytes: usize,
 }
 
 impl Unlike {
+    pub fn new(kind: Kind, what: String) -> Self {
+        Self { kind, what, payload_bytes: 0 }
+    }
+
     pub fn at(mut self, db: Option<u32>, key: Vec<u8>) -> Difference {
         self.what.shrink_to_fit();
-        Difference { db, key, kind: self.kind, what: self.what }
+        Difference { db, key, kind: self.kind, what: self.what, payload_bytes: self.payload_bytes }
     }
 }
 
@@ -82,6 +88,8 @@ pub struct Difference {
     /// The first thing that differs: the source's, then the target's. Of a key that one side lacks, what the other
     /// side has.
     pub what: String,
+    /// What it will about cost to ask for it again.
+    pub(super) payload_bytes: usize,
 }
 
 impl fmt::Display for Difference {
@@ -156,14 +164,13 @@ mod tests {
     use super::*;
 
     fn unlike(what: &str) -> Unlike {
-        Unlike { kind: Kind::Value, what: what.to_owned() }
+        Unlike::new(Kind::Value, what.to_owned())
     }
 
     #[test]
     fn they_say_where_and_what() {
-        let of = |kind, db, what: &str| {
-            Difference { db, key: b"a\nkey".to_vec(), kind, what: what.to_owned() }.to_string()
-        };
+        let of =
+            |kind, db, what: &str| Unlike::new(kind, what.to_owned()).at(db, b"a\nkey".to_vec()).to_string();
         assert_eq!(
             of(Kind::Value, Some(3), "item 0: 1 and 2"),
             r#"database 3, key "a\nkey": value: item 0: 1 and 2"#

@@ -14,8 +14,8 @@ pub enum Precision {
     /// To the millisecond: both say when a key expires.
     Exact,
     /// The target is older than 7.0. It says how long a key still lives, so that its expiry is known to the
-    /// milliseconds that a batch of questions took; the source's must lie within these.
-    Batch,
+    /// milliseconds that asking took; the source's must lie within these.
+    Asked,
     /// The source is older than 7.0: within a second.
     Second,
 }
@@ -24,7 +24,7 @@ impl Precision {
     pub(super) fn of(source: &Info, target: &Info) -> Self {
         match (tells_expiries(source), tells_expiries(target)) {
             (true, true) => Self::Exact,
-            (true, false) => Self::Batch,
+            (true, false) => Self::Asked,
             (false, _) => Self::Second,
         }
     }
@@ -34,7 +34,7 @@ impl fmt::Display for Precision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Exact => "to the millisecond",
-            Self::Batch => "to the few milliseconds that asking a target before 7.0 takes",
+            Self::Asked => "to the few milliseconds that asking a target before 7.0 takes",
             Self::Second => "within 1 s, since the source is older than 7.0",
         })
     }
@@ -102,7 +102,7 @@ mod tests {
         let (a, b) = (at(1_000_000), at(1_000_001));
         assert!(a.fits(a, Precision::Exact) && !a.fits(b, Precision::Exact) && !b.fits(a, Precision::Exact));
         let asked = Expiry::Within(999_998, 1_000_000);
-        assert!(a.fits(asked, Precision::Batch) && !b.fits(asked, Precision::Batch));
+        assert!(a.fits(asked, Precision::Asked) && !b.fits(asked, Precision::Asked));
         assert!(asked.fits(at(1_001_000), Precision::Second));
         assert!(!asked.fits(at(1_001_001), Precision::Second));
         assert!(!asked.fits(Expiry::Never, Precision::Second));

@@ -15,6 +15,8 @@ use crate::resp::Reply;
 const SCAN_COUNT: &str = "512";
 /// Keys in one EXISTS.
 const EXISTS_KEYS: usize = 100;
+/// The most time that may go by while times to live are asked for.
+const WITHIN_MS_MAX: i64 = 1_000;
 /// An answer may take as long as a huge value takes to be dumped and sent.
 const ANSWER: Duration = Duration::from_secs(60);
 
@@ -35,7 +37,7 @@ pub(super) struct Peer {
 pub(super) enum Seen {
     /// It is not there.
     Absent,
-    /// It came or went between two questions.
+    /// It came or went between two questions, or these were too far apart to tell when it expires.
     Changing,
     /// It is there.
     Value {
@@ -139,52 +141,51 @@ impl Peer {
         if !self.db_exists {
             return Ok(vec![Seen::Absent; keys.len()]);
         }
-        let absolute = tells_expiries(&self.info);
-        let expiry = if absolute { "PEXPIRETIME" } else { "PTTL" };
         let mut asked = Pipelined::default();
-        // A time to live counts from some moment between the two times.
-        if !absolute {
-            asked.add(&["TIME"]);
+        if tells_expiries(&self.info) {
+            for key in keys {
+                asked.add(&[b"PEXPIRETIME", key.as_ref()]);
+                asked.add(&[b"DUMP", key.as_ref()]);
+            }
+            let replies = self.client.pipeline("PEXPIRETIME and DUMP", &asked).await?;
+            let pairs = keys.iter().zip(replies.chunks_exact(2));
+            let seen = pairs.map(|(key, pair)| self.seen(key.as_ref(), &pair[0], (0, 0), &pair[1]));
+            return seen.collect();
         }
-        for key in keys {
-            asked.add(&[expiry.as_bytes(), key.as_ref()]);
-            asked.add(&[b"DUMP", key.as_ref()]);
-        }
-        if !absolute {
-            asked.add(&["TIME"]);
-        }
-        let mut replies = self.client.pipeline("DUMP", &asked).await?;
-        let mut since_ms = (0, 0);
-        if !absolute {
-            since_ms.1 = self.time(replies.pop())?;
-            since_ms.0 = self.time(Some(replies.remove(0)))?;
-        }
-        let pairs = keys.iter().zip(replies.chunks(2));
-        pairs.map(|(key, pair)| self.seen(expiry, key.as_ref(), pair, since_ms)).collect()
+        // A time to live counts from some moment between the two times, which are near each other: values are read
+        // later.
+        asked.add(&["TIME"]);
+        keys.iter().for_each(|key| asked.add(&[b"PTTL", key.as_ref()]));
+        asked.add(&["TIME"]);
+        keys.iter().for_each(|key| asked.add(&[b"DUMP", key.as_ref()]));
+        let mut replies = self.client.pipeline("PTTL and DUMP", &asked).await?.into_iter();
+        let first_ms = self.time(replies.next())?;
+        let ttls: Vec<Reply> = replies.by_ref().take(keys.len()).collect();
+        let since_ms = (first_ms, self.time(replies.next())?);
+        let each = keys.iter().zip(ttls.iter().zip(replies));
+        each.map(|(key, (ttl, payload))| self.seen(key.as_ref(), ttl, since_ms, &payload)).collect()
     }
 
-    fn seen(
-        &self,
-        expiry: &'static str,
-        key: &[u8],
-        pair: &[Reply],
-        since_ms: (i64, i64),
-    ) -> Result<Seen, Error> {
-        let (at_ms, payload) = match pair {
-            [Reply::Integer(-2), Reply::Nil] => return Ok(Seen::Absent),
-            [Reply::Integer(-2), Reply::Bulk(_)] | [Reply::Integer(_), Reply::Nil] => {
-                return Ok(Seen::Changing);
+    /// A key from the answers about its expiry, which counts from a moment between two times, and to DUMP.
+    fn seen(&self, key: &[u8], expiry: &Reply, since_ms: (i64, i64), dump: &Reply) -> Result<Seen, Error> {
+        let at = || At::key(self.db, key);
+        let command = if tells_expiries(&self.info) { "PEXPIRETIME" } else { "PTTL" };
+        let Reply::Integer(expiry) = *expiry else { return Err(self.bad_reply(command, at(), expiry)) };
+        let expiry_ms = (since_ms.0.saturating_add(expiry), since_ms.1.saturating_add(expiry));
+        match dump {
+            Reply::Nil if expiry == -2 => Ok(Seen::Absent),
+            Reply::Nil => Ok(Seen::Changing),
+            Reply::Bulk(_) if expiry == -2 => Ok(Seen::Changing),
+            Reply::Bulk(payload) => {
+                let payload = payload.clone();
+                match expiry {
+                    -1 => Ok(Seen::Value { payload, expiry: Expiry::Never }),
+                    _ if since_ms.1.saturating_sub(since_ms.0) > WITHIN_MS_MAX => Ok(Seen::Changing),
+                    _ => Ok(Seen::Value { payload, expiry: Expiry::Within(expiry_ms.0, expiry_ms.1) }),
+                }
             }
-            [Reply::Integer(at_ms), Reply::Bulk(payload)] => (*at_ms, payload.clone()),
-            [Reply::Integer(_), other] => return Err(self.bad_reply("DUMP", At::key(self.db, key), other)),
-            [other, ..] => return Err(self.bad_reply(expiry, At::key(self.db, key), other)),
-            [] => return Err(self.bad_reply(expiry, At::key(self.db, key), &Reply::Nil)),
-        };
-        let expiry = match at_ms {
-            -1 => Expiry::Never,
-            _ => Expiry::Within(since_ms.0.saturating_add(at_ms), since_ms.1.saturating_add(at_ms)),
-        };
-        Ok(Seen::Value { payload, expiry })
+            other => Err(self.bad_reply("DUMP", at(), other)),
+        }
     }
 
     /// The answer to TIME, seconds and microseconds, in milliseconds.

@@ -35,7 +35,7 @@ pub(super) fn unlike(
     let what = match types {
         [a, b] if a != b => {
             let what = format!("{} and {}", a.name(), b.name());
-            return Ok(Some(Unlike { kind: Kind::Type, what }));
+            return Ok(Some(Unlike::new(Kind::Type, what)));
         }
         [DataType::String, _] => {
             let a = rdb::decode_string(a.raw).map_err(of(Side::Source))?;
@@ -51,7 +51,7 @@ pub(super) fn unlike(
             first_unlike(&a, &b)
         }
     };
-    Ok(what.map(|what| Unlike { kind: Kind::Value, what }))
+    Ok(what.map(|what| Unlike::new(Kind::Value, what)))
 }
 
 /// The type of a payload's value, in a word.

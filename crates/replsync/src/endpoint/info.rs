@@ -103,6 +103,11 @@ impl Info {
         self.keyspace.values().map(|db| db.keys).sum()
     }
 
+    /// Whether hash fields have expiries, in any database.
+    pub fn has_expiring_fields(&self) -> bool {
+        self.keyspace.values().any(|db| db.expiring_hashes > 0)
+    }
+
     /// Whether cluster mode is on.
     pub fn is_cluster(&self) -> bool {
         self.field("cluster_enabled") == Some("1")

@@ -84,7 +84,7 @@ impl Job {
             copied_all: position.is_some(),
             verification: self.done.verification.clone(),
             swept: self.done.swept,
-            spooled_bytes_max: 0,
+            spooled_bytes_max: self.link.spooled().bytes_max(),
             paused: self.done.paused,
             from: self.source.server,
             to: self.target.server(),

@@ -10,7 +10,7 @@ use crate::apply::{Batch, Copied, Follower};
 use crate::channel::{Room, Sender};
 use crate::command::{self, Class};
 use crate::endpoint::Info;
-use crate::link::Event;
+use crate::link::{self, Event, Link};
 use crate::psync::Position;
 use crate::resp::StreamCommand;
 
@@ -115,12 +115,13 @@ impl Job {
             },
             offset = self.watch.changed() => {
                 self.progress.send_modify(|progress| progress.source_offset = Some(offset));
+                self.note_applied();
             }
             Ok(()) = self.throttled.changed() => {
                 let throttled = *self.throttled.borrow_and_update();
                 self.progress.send_modify(|progress| progress.throttled = throttled);
             }
-            event = self.link.next(), if taking => self.take(event.map_err(Error::Link)?)?,
+            event = next(&mut self.link, taking) => self.take(event.map_err(Error::Link)?)?,
             () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {}
         }
         Ok(())
@@ -185,8 +186,19 @@ impl Job {
             }
         }
         self.waiting.extend(follower.take());
-        self.progress.send_modify(|progress| progress.received_offset = received);
+        self.progress.send_modify(|progress| {
+            progress.received_offset = received;
+            progress.behind_since_ms.get_or_insert(arrived_ms);
+        });
         Ok(())
+    }
+}
+
+/// What happens next on the link; while nothing is to be taken in, only its failure.
+async fn next(link: &mut Link, taking: bool) -> Result<Event, link::Error> {
+    match taking {
+        true => link.next().await,
+        false => Err(link.failure().await),
     }
 }
 

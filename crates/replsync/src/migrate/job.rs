@@ -12,7 +12,7 @@ use super::examine::{Agreed, Destination, Source, refuse};
 use super::pause::Pause;
 use super::source::{Asker, SourceWatch};
 use super::{Ended, Error, Options, Phase, Progress, Report, Severity, Until, Verification};
-use crate::apply::{Applied, Batch, Copied, Follower, Pipeline, Swept, Target, Throttle};
+use crate::apply::{self, Applied, Batch, Copied, Follower, Pipeline, Swept, Target, Throttle};
 use crate::channel::Sender;
 use crate::endpoint::{Client, Endpoint, Info};
 use crate::link::{self, Event, Link};
@@ -132,8 +132,13 @@ impl Job {
         };
         let mut source = Source::examine(&from, options.timeout, agreed).await?;
         refuse(&source.findings)?;
-        let destination = Destination::examine(&mut source, &to, options.timeout, agreed).await?;
+        if options.pause_source.is_some() && !source.info.server.has((6, 2), None) {
+            return Err(Error::NoPause(source.info.server));
+        }
+        let mut destination = Destination::examine(&mut source, &to, options.timeout, agreed).await?;
         refuse(&destination.findings)?;
+        // A job that ends without it would leave expiries shifted: better not to begin.
+        apply::try_sweep(&mut destination.client, destination.info.server).await?;
         for finding in source.findings.iter().chain(&destination.findings) {
             match finding.severity {
                 Severity::Note => tracing::info!("{finding}"),
@@ -147,6 +152,7 @@ impl Job {
             progress.phase = Phase::Waiting;
             progress.keys_total = source.info.keys();
         });
+        options.spool.check()?;
         let evicted = destination.info.number("evicted_keys").unwrap_or(0);
         let throttle = Throttle::new(to.clone(), options.timeout, evicted);
         let throttled = throttle.waiting();
@@ -322,12 +328,17 @@ impl Job {
 
     pub(super) fn note_applied(&mut self) {
         let applied = *self.applied.borrow_and_update();
+        let spooled_bytes = self.link.spooled().bytes();
         self.progress.send_modify(|progress| {
             progress.keys = applied.keys;
             progress.commands = applied.commands;
             progress.sent_bytes = applied.bytes;
             progress.applied_offset = applied.offset.unwrap_or(progress.applied_offset);
-            progress.applied_arrived_ms = applied.arrived_ms;
+            progress.behind_since_ms = match applied.offset {
+                Some(offset) if offset >= progress.received_offset => None,
+                _ => progress.behind_since_ms.max(applied.arrived_ms),
+            };
+            progress.spooled_bytes = spooled_bytes;
         });
     }
 }
@@ -342,6 +353,7 @@ fn link_config(source: &Info, options: &Options) -> link::Config {
     link::Config {
         connect_timeout: options.timeout,
         reconnect_for: options.reconnect_for,
+        spool: options.spool.clone(),
         ..link::Config::new(announce)
     }
 }

@@ -68,9 +68,11 @@ impl Job {
         let mut sweeper = Sweeper::new(&mut client, self.target.server(), &mut throttle, direction);
         let mut source;
         if sends_relative_expiries(self.source.server) {
-            source = Client::connect(&self.from, timeout).await?;
-            source.set_limit(SWEEP);
-            sweeper = sweeper.reading_again_from(&mut source);
+            source = Client::connect(&self.from, timeout).await;
+            if let Err(error) = &source {
+                tracing::warn!("the source cannot be asked again when its keys expire: {error}");
+            }
+            sweeper = sweeper.reading_again_from(source.as_mut().ok());
         }
         let progress = self.progress.clone();
         let seen = |keys| progress.send_modify(|progress| progress.keys_swept = keys);

@@ -26,7 +26,7 @@ mod source;
 mod verify;
 
 pub use error::{Error, ErrorKind};
-pub use examine::{Examination, Finding, Severity, Subject, examine};
+pub use examine::{Clock, Examination, Finding, Memory, Persistence, Seen, Severity, Subject, examine};
 pub use job::migrate;
 pub use options::{Options, Until};
 pub use report::{Ended, Phase, Progress, Report, Verdict, Verification};

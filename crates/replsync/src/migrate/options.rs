@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::apply::CopyOptions;
+use crate::spool;
 
 /// When a migration is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub struct Options {
     pub timeout: Duration,
     /// How long the link may be down.
     pub reconnect_for: Duration,
+    /// Where what the target has yet to take waits.
+    pub spool: spool::Config,
     /// How often the job may start anew, with a flushed target, when the source cannot continue where it was.
     pub restarts: u32,
 }
@@ -49,6 +52,7 @@ impl Default for Options {
             copy: CopyOptions::default(),
             timeout: Duration::from_secs(5),
             reconnect_for: Duration::from_secs(60),
+            spool: spool::Config::default(),
             restarts: 3,
         }
     }

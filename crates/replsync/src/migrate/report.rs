@@ -48,8 +48,9 @@ pub struct Progress {
     pub received_offset: u64,
     /// The stream's offset that the target has answered for.
     pub applied_offset: u64,
-    /// When the last command that the target has answered for arrived, in milliseconds since the epoch by our clock.
-    pub applied_arrived_ms: Option<u64>,
+    /// When the oldest command arrived that the target has not answered for, in milliseconds since the epoch by our
+    /// clock: not later than that.
+    pub behind_since_ms: Option<u64>,
     /// Bytes of the stream and the copy that wait on disk.
     pub spooled_bytes: u64,
     /// Whether sending waits for the target's own replicas.
@@ -76,12 +77,9 @@ impl Progress {
         self.source_offset.unwrap_or(0).max(self.received_offset).saturating_sub(self.applied_offset)
     }
 
-    /// For how long the oldest command that the target has not answered for may have waited, where there is one.
+    /// For how long the oldest command that the target has not answered for has waited, in milliseconds.
     pub fn lag_ms(&self, now_ms: u64) -> u64 {
-        match self.applied_arrived_ms {
-            Some(arrived_ms) if self.lag_bytes() > 0 => now_ms.saturating_sub(arrived_ms),
-            _ => 0,
-        }
+        self.behind_since_ms.map_or(0, |since_ms| now_ms.saturating_sub(since_ms))
     }
 }
 

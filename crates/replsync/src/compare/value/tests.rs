@@ -257,8 +257,11 @@ proptest! {
     }
 }
 
-/// Every value of the RDB files in `tests/data`, as a payload and as its server printed it.
-fn fixtures() -> Vec<(String, Vec<(String, Vec<u8>, Value)>)> {
+/// A key, its value as a payload, and as its server printed it.
+type Printed = (String, Vec<u8>, Value);
+
+/// The RDB files in `tests/data`.
+fn fixtures() -> Vec<(String, Vec<Printed>)> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data");
     let mut all = Vec::new();
     for file in fs::read_dir(folder).unwrap() {
@@ -275,7 +278,7 @@ fn fixtures() -> Vec<(String, Vec<(String, Vec<u8>, Value)>)> {
     all
 }
 
-fn values(file: &[u8], golden: &BTreeMap<(Option<u64>, String), Value>) -> Vec<(String, Vec<u8>, Value)> {
+fn values(file: &[u8], golden: &BTreeMap<(Option<u64>, String), Value>) -> Vec<Printed> {
     let mut reader = Reader::new(Slice::new(file));
     let (mut values, mut version) = (Vec::new(), 0);
     while let Some(item) = reader.next_item().unwrap() {
