@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use replsync_tests::client::Batch;
 use replsync_tests::contents::{compare, report};
-use replsync_tests::job::{PATIENCE, assert_equal, following, run, wait_for};
+use replsync_tests::job::{PATIENCE, assert_equal, following, run, start, wait_for};
 use replsync_tests::proxy::Proxy;
 use replsync_tests::server::TestServer;
 
@@ -42,19 +42,35 @@ fn a_target_that_begins_to_evict_ends_the_job() -> Result<()> {
     Ok(())
 }
 
-/// During the copy, too, and long before its end.
+/// During the copy, too, and long before its end. A target that is too small from the start is refused: this one
+/// shrinks.
 #[test]
 fn a_target_that_evicts_during_the_copy_ends_the_job() -> Result<()> {
     let source = TestServer::start("redis-7.4", &["--rdb-key-save-delay", "1000"]);
-    let args = ["--maxmemory", "6mb", "--maxmemory-policy", "allkeys-lru"];
+    let args = ["--maxmemory", "500mb", "--maxmemory-policy", "allkeys-lru"];
     let target = TestServer::start("redis-7.4", &args);
     // Half a minute and more of copying; a few seconds of it fill the target.
     write(&source, 0, "copied", 30_000, 2_000)?;
-    let outcome = run(&source.url(), &target.url(), &["--until", "caught-up"])?;
-    outcome.assert(5, &["has evicted"]);
+    let node = start(&source.url(), &target.url(), &["--until", "caught-up"])?;
+    target.wait_for_keys(500, PATIENCE)?;
+    target.client(0).words("CONFIG SET maxmemory 6mb")?;
+    node.wait(PATIENCE)?.assert(5, &["has evicted"]);
     let (sent, of) = (target.info_number("total_net_input_bytes"), 60_000_000);
     println!("{sent} of {of} bytes were sent");
     ensure!(sent < of * 3 / 4, "it went on to the end: {sent} bytes sent");
+    Ok(())
+}
+
+/// One that has no room for what the source holds is refused before anything is written.
+#[test]
+fn a_target_that_is_too_small_is_refused() -> Result<()> {
+    let source = TestServer::start("redis-7.4", &[]);
+    let args = ["--maxmemory", "6mb", "--maxmemory-policy", "allkeys-lru"];
+    let target = TestServer::start("redis-7.4", &args);
+    write(&source, 0, "copied", 20_000, 1_000)?;
+    let outcome = run(&source.url(), &target.url(), &["--until", "caught-up"])?;
+    outcome.assert(5, &["maxmemory"]);
+    ensure!(target.client(0).keys()? == 0 && source.info_number("sync_full") == 0, "it began all the same");
     Ok(())
 }
 
