@@ -246,8 +246,9 @@ impl Driver {
                     replica.ack();
                     // Where we did not get to listen (a disk that let the spool wait, a stopped process), the
                     // silence is ours.
-                    heard += ticked.elapsed().saturating_sub(2 * ACK_EVERY);
-                    ticked = Instant::now();
+                    let now = Instant::now();
+                    heard = now.min(heard + (now - ticked).saturating_sub(2 * ACK_EVERY));
+                    ticked = now;
                     if heard.elapsed() > self.config.silence_timeout {
                         return Err(self.silent().into());
                     }
