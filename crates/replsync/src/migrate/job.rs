@@ -224,6 +224,7 @@ impl Job {
                 self.follow_to(goal.position.offset).await?;
                 self.settle().await?;
                 self.land().await?;
+                self.fetch_deletions().await?;
                 Ok(Ended::CaughtUp)
             }
             Until::Quiet(quiet) => {
@@ -245,6 +246,9 @@ impl Job {
 
     pub(super) async fn verify_if_asked(&mut self) -> Result<(), Error> {
         if let Some(limit) = self.options.verify {
+            if self.stage == Stage::Applying {
+                self.read_expiries_again().await?;
+            }
             self.done.verification = Some(self.verify(limit).await?);
         }
         Ok(())
