@@ -64,7 +64,7 @@ fn a_cut_while_the_target_is_behind_loses_nothing() -> Result<()> {
     let target = TestServer::start("redis-7.4", &[]);
     source.client(0).words("SET a 1")?;
     let node = following(&source, &target)?;
-    // More than all that may wait on the way: part of it stands before the door when the link breaks.
+    // More than all that may wait in memory: part of it is on disk when the link breaks, and has to come first.
     target.pause();
     let fill = "for i = 1, 60000 do redis.call('SET', 'k' .. i, string.rep('v', 1000)) end";
     source.client(3).call(&["EVAL", fill, "0"])?;
@@ -85,6 +85,7 @@ fn a_cut_while_the_target_is_behind_loses_nothing() -> Result<()> {
     node.signal("TERM");
     let outcome = node.wait(PATIENCE)?;
     outcome.assert(4, &[]);
+    // The fill is one transaction of 60 MB, which is planned whole.
     assert!(outcome.peak_rss_bytes < 200 << 20, "{} bytes of memory", outcome.peak_rss_bytes);
     assert_eq!(source.info_number("sync_full"), 1, "no second full sync");
     assert_equal(&source, &target)

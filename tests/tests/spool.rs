@@ -16,6 +16,7 @@ use replsync_tests::contents::{compare, report};
 use replsync_tests::node::Node;
 use replsync_tests::server::TestServer;
 use replsync_tests::settle::pass_mark;
+use tokio::time::timeout;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// So much of what a replica has not read makes the source drop it.
@@ -194,36 +195,61 @@ fn a_full_spool_ends_the_job() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn a_full_spool_ends_the_link() -> Result<()> {
-    let source = TestServer::start("redis-7.4", &[]);
+/// Runs with a link to the source that has taken the RDB and spools all else into a folder of its own.
+fn with_link(
+    source: &TestServer,
+    max_bytes: u64,
+    run: impl AsyncFnOnce(&mut Link) -> Result<()>,
+) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     runtime.block_on(async {
-        let config = link::Config {
-            spool: spool::Config {
-                folder: folder.path().to_owned(),
-                max_bytes: 4 << 20,
-                memory_bytes: 1 << 20,
-            },
-            ..link::Config::new(Announce::unseen("test", None))
-        };
+        let spool = spool::Config { folder: folder.path().to_owned(), max_bytes, memory_bytes: 1 << 20 };
+        let config = link::Config { spool, ..link::Config::new(Announce::unseen("test", None)) };
         let mut link = Link::start(source.url().parse()?, config, None);
-        let gauge = link.spooled();
         while !matches!(link.next().await?, Event::PayloadEnd) {}
-        assert_eq!(gauge.bytes_max(), 0);
+        assert_eq!(link.spooled().bytes_max(), 0);
+        run(&mut link).await
+    })
+}
+
+#[test]
+fn a_full_spool_ends_the_link() -> Result<()> {
+    let source = TestServer::start("redis-7.4", &[]);
+    with_link(&source, 4 << 20, async |link| {
+        let gauge = link.spooled();
         write(&source, 20)?;
-        let error = loop {
-            // What had come before it is void at once.
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            if let Err(error) = link.next().await {
-                break error;
-            }
-        };
+        let error = timeout(PATIENCE, link.failure()).await?;
         assert!(matches!(error, link::Error::Spool(spool::Error::Full { .. })), "{error}");
         assert!((3 << 20..=4 << 20).contains(&gauge.bytes_max()), "{gauge:?}");
         assert_eq!(gauge.bytes(), 0);
         assert!(matches!(link.next().await, Err(link::Error::Broken { .. })), "nothing more");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_full_resync_drops_what_waits() -> Result<()> {
+    let source = TestServer::start("redis-7.4", &[]);
+    with_link(&source, 1 << 30, async |link| {
+        let gauge = link.spooled();
+        write(&source, 20)?;
+        let deadline = Instant::now() + PATIENCE;
+        while gauge.bytes() < 18 << 20 {
+            ensure!(Instant::now() < deadline, "it does not spool: {gauge:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        // Another history, to which our offset means nothing.
+        source.client(0).words("DEBUG CHANGE-REPL-ID")?;
+        source.client(0).words("SET b 1")?;
+        source.client(0).words("CLIENT KILL TYPE replica")?;
+        while gauge.bytes() > 10 << 20 {
+            ensure!(Instant::now() < deadline, "it still holds what is void: {gauge:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let event = link.next().await?;
+        assert!(matches!(event, Event::FullResync(_)), "{event:?}");
+        assert_eq!(source.info_number("sync_full"), 2);
         Ok(())
     })
 }

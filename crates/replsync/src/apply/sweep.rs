@@ -1,4 +1,4 @@
-//! The sweep: expiries that were written out of a target's reach are put right, or out of reach again.
+//! The sweep: expiries that were written out of a target's reach are put right, or read again, or out of reach again.
 //!
 //! Nothing else may write to the target meanwhile, so a value that was read is still the one to be replaced.
 
@@ -27,6 +27,8 @@ pub enum Direction {
     Off,
     /// Those in reach are shifted again.
     On,
+    /// Shifted ones stay shifted, but are read again from a source before 7.0.
+    Again,
 }
 
 /// What a sweep did.
@@ -44,6 +46,8 @@ pub struct Swept {
     /// Expiries of a source before 7.0 that it could not be asked for again: they count from when the command that
     /// set them arrived.
     pub inexact: u64,
+    /// Whether that source could not be asked at all, or not to the end.
+    pub without_source: bool,
 }
 
 /// Tries whether this user may do on the target what a sweep does, before anything is shifted. It changes nothing.
@@ -119,10 +123,11 @@ impl<'a> Sweeper<'a> {
             if keyspace.expires > 0 {
                 self.keys(&mut seen).await?;
             }
-            if keyspace.expiring_hashes > 0 {
+            if keyspace.expiring_hashes > 0 && self.direction != Direction::Again {
                 self.hashes(&mut seen).await?;
             }
         }
+        self.swept.without_source = self.relative && self.source.is_none();
         Ok(self.swept)
     }
 
@@ -135,7 +140,7 @@ impl<'a> Sweeper<'a> {
             let expiries = if self.server.has((7, 0), None) {
                 ask_each(self.target, "PEXPIRETIME", &names).await?
             } else {
-                let least_ms = if self.direction == Direction::Off { SHIFTED_TTL_MS } else { 0 };
+                let least_ms = if self.direction == Direction::On { 0 } else { SHIFTED_TTL_MS };
                 exact_expiries(self.target, &names, |ttl_ms| ttl_ms >= least_ms).await?
             };
             let mut moved = Vec::new();
@@ -158,7 +163,7 @@ impl<'a> Sweeper<'a> {
     /// What becomes of an expiry; `None` when it stays.
     fn moved(&self, shift: Shift, expiry_ms: i64) -> Option<i64> {
         match self.direction {
-            Direction::Off => shift.off(expiry_ms),
+            Direction::Off | Direction::Again => shift.off(expiry_ms),
             Direction::On if expiry_ms < 0 || shift.off(expiry_ms).is_some() => None,
             Direction::On => shift.on(expiry_ms),
         }
@@ -200,13 +205,19 @@ impl<'a> Sweeper<'a> {
         }
         let mut commands = Pipelined::default();
         for (name, to_ms) in moved {
+            let to_ms = match self.direction {
+                Direction::Off | Direction::On => *to_ms,
+                Direction::Again => Shift::KEY.on(*to_ms).unwrap_or(*to_ms),
+            };
             commands.add(&[b"PEXPIREAT", &name[..], to_ms.to_string().as_bytes()]);
         }
         self.throttle.admit(commands.len_bytes() as u64, || 0).await?;
         // 0: the key has gone meanwhile.
         expect_integers(self.target, "PEXPIREAT", &commands).await?;
         self.swept.keys += moved.len() as u64;
-        self.note_gone(moved.iter().map(|(_, to_ms)| *to_ms));
+        if self.direction == Direction::Off {
+            self.note_gone(moved.iter().map(|(_, to_ms)| *to_ms));
+        }
         Ok(())
     }
 

@@ -2,13 +2,14 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::Error;
+use crate::clock::now_ms;
 use crate::endpoint::{Client, Endpoint, Socket};
 use crate::psync::{self, Announce, Position, Replica};
 use crate::resp::StreamCommand;
@@ -22,6 +23,9 @@ const READ_BYTES_MIN: usize = 32 * 1024;
 const FORKS_IN_VAIN_MAX: u32 = 3;
 /// Masters drop a replica that is silent for `repl-timeout`, 60 s; real replicas say ACK every second.
 const ACK_EVERY: Duration = Duration::from_secs(1);
+/// … and more often until the stream begins: a diskless master begins it at the first ACK after its child has ended
+/// (`replconfCommand` in `src/replication.c`).
+const ACK_AT_FIRST_EVERY: Duration = Duration::from_millis(50);
 
 /// How the link is kept.
 #[derive(Clone, Debug)]
@@ -224,6 +228,7 @@ impl Driver {
                 let sent = timeout(self.config.silence_timeout, socket.write_all(&bytes)).await;
                 sent.map_err(|_| self.silent())?.map_err(|source| self.broken(source))?;
             }
+            let awaits_stream = replica.awaits_stream();
             let input = replica.input();
             if input.capacity() - input.len() < READ_BYTES_MIN {
                 input.reserve(READ_BYTES);
@@ -242,12 +247,14 @@ impl Driver {
                         return Err(Error::ShuttingDown { master, position }.into());
                     }
                 }
+                () = sleep(ACK_AT_FIRST_EVERY), if awaits_stream => replica.ack(),
                 _ = acks.tick() => {
                     replica.ack();
                     // Where we did not get to listen (a disk that let the spool wait, a stopped process), the
                     // silence is ours.
-                    heard += ticked.elapsed().saturating_sub(2 * ACK_EVERY);
-                    ticked = Instant::now();
+                    let now = Instant::now();
+                    heard = now.min(heard + (now - ticked).saturating_sub(2 * ACK_EVERY));
+                    ticked = now;
                     if heard.elapsed() > self.config.silence_timeout {
                         return Err(self.silent().into());
                     }
@@ -296,8 +303,7 @@ impl Driver {
         }
         // What came before an error counts.
         if !commands.is_empty() {
-            let arrived = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            self.events.send(Ok(Event::Commands { commands, arrived_ms: arrived.as_millis() as u64 }))?;
+            self.events.send(Ok(Event::Commands { commands, arrived_ms: now_ms() }))?;
         }
         self.position = replica.position();
         result?;

@@ -47,8 +47,12 @@ impl Job {
                     received_bytes += bytes.len() as u64;
                     self.progress.send_modify(|progress| progress.rdb_bytes = received_bytes);
                     if let Some(payload) = &payload {
-                        // A copier that has left says why at the next turn.
-                        let _ = payload.send(bytes).await;
+                        tokio::select! {
+                            // A copier that has left says why at the next turn.
+                            _taken = payload.send(bytes) => {}
+                            // While it is behind, the spool may become full.
+                            source = self.link.failure() => return Err(Error::CopyCut { received_bytes, source }),
+                        }
                     }
                 }
                 Event::PayloadEnd => {

@@ -19,6 +19,10 @@ impl Job {
     pub(super) async fn end(&mut self, ended: Ended) -> Result<Report, Error> {
         if ended == Ended::Stopped && self.follower.is_some() && self.stage == Stage::Applying {
             self.drain().await?;
+            if self.done.caught_up {
+                self.land().await?;
+                self.fetch_last_deletions().await?;
+            }
         }
         let answered = self.close().await?;
         let applied = *self.applied.borrow();
@@ -34,7 +38,7 @@ impl Job {
             }
             self.land().await?;
         }
-        self.stage = Stage::Over;
+        (self.stage, self.disturbed, self.held) = (Stage::Over, false, None);
         if self.done.caught_up && self.done.verification.is_none() {
             self.verify_if_asked().await?;
         }
@@ -59,6 +63,22 @@ impl Job {
         };
         tracing::debug!(took_ms = began.elapsed().as_millis() as u64, "drained");
         Ok(())
+    }
+
+    /// What the source has deleted while the target landed.
+    async fn fetch_last_deletions(&mut self) -> Result<(), Error> {
+        match timeout(DRAIN, self.fetch_deletions()).await {
+            Ok(Err(error @ Error::Apply(_))) => Err(error),
+            Ok(Err(error)) => {
+                tracing::warn!("what the source has deleted meanwhile is left out: {error}");
+                Ok(())
+            }
+            Ok(Ok(_)) => Ok(()),
+            Err(_) => {
+                tracing::warn!("what the source has deleted meanwhile is left out: it took too long");
+                Ok(())
+            }
+        }
     }
 
     /// Sends nothing more. Whether all that was sent is answered: a target that does not answer is not waited for.

@@ -153,6 +153,15 @@ impl Job {
             progress.keys_total = source.info.keys();
         });
         options.spool.check()?;
+        let data_bytes = source.info.number("used_memory_dataset").or(source.info.number("used_memory"));
+        if data_bytes.is_some_and(|bytes| bytes > options.spool.max_bytes) {
+            tracing::warn!(
+                "the source holds {} bytes, and the spool takes {}: if the target is much slower than the source, the job \
+                 ends with a full spool (--spool-max-bytes)",
+                data_bytes.unwrap_or(0),
+                options.spool.max_bytes
+            );
+        }
         let evicted = destination.info.number("evicted_keys").unwrap_or(0);
         let throttle = Throttle::new(to.clone(), options.timeout, evicted);
         let throttled = throttle.waiting();
@@ -224,6 +233,7 @@ impl Job {
                 self.follow_to(goal.position.offset).await?;
                 self.settle().await?;
                 self.land().await?;
+                self.fetch_deletions().await?;
                 Ok(Ended::CaughtUp)
             }
             Until::Quiet(quiet) => {
@@ -245,6 +255,9 @@ impl Job {
 
     pub(super) async fn verify_if_asked(&mut self) -> Result<(), Error> {
         if let Some(limit) = self.options.verify {
+            if self.stage == Stage::Applying {
+                self.read_expiries_again().await?;
+            }
             self.done.verification = Some(self.verify(limit).await?);
         }
         Ok(())

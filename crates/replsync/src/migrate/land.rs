@@ -35,11 +35,7 @@ impl Job {
         let before = Expired::of(&self.look_at_target().await?);
         self.settle().await?;
         self.land().await?;
-        let goal = self.source_now().await?.position.offset;
-        while !self.disturbed && self.applied.borrow().offset.is_none_or(|offset| offset < goal) {
-            self.step(None, true).await?;
-        }
-        if !self.disturbed {
+        if self.fetch_deletions().await? {
             return Ok(true);
         }
         tracing::warn!("the source was written to while expiries were put right: following again");
@@ -58,6 +54,31 @@ impl Job {
             self.take(held)?;
         }
         Ok(false)
+    }
+
+    /// Applies what the source has deleted by now, which does no harm after the landing: most often what has expired
+    /// there. False when it wrote anything else, which then waits.
+    pub(super) async fn fetch_deletions(&mut self) -> Result<bool, Error> {
+        let goal = self.source_now().await?.position.offset;
+        while !self.disturbed && self.received < goal {
+            self.step(None, true).await?;
+        }
+        self.settle().await?;
+        if let Some(swept) = self.done.swept.as_mut().filter(|_| !self.disturbed) {
+            // The keys that the source could not be asked for are deleted by now.
+            swept.inexact = if swept.without_source { swept.inexact } else { 0 };
+        }
+        Ok(!self.disturbed)
+    }
+
+    /// Reads expiries again from a source before 7.0: until then they count from when their commands arrived, which
+    /// behind a long copy is much too late.
+    pub(super) async fn read_expiries_again(&mut self) -> Result<(), Error> {
+        if sends_relative_expiries(self.source.server) {
+            self.settle().await?;
+            self.sweep(Direction::Again).await?;
+        }
+        Ok(())
     }
 
     async fn sweep(&mut self, direction: Direction) -> Result<Swept, Error> {

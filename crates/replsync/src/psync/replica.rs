@@ -63,6 +63,8 @@ pub struct Replica {
     handshake: Handshake,
     state: State,
     position: Option<Position>,
+    /// The RDB is over, and nothing of the stream has come yet.
+    awaits_stream: bool,
     scanner: CommandScanner,
     input: BytesMut,
     output: BytesMut,
@@ -78,6 +80,7 @@ impl Replica {
             handshake,
             state: State::Expect(Step::Ping),
             position: resume,
+            awaits_stream: false,
             scanner: CommandScanner::default(),
             input: BytesMut::new(),
             output,
@@ -116,6 +119,11 @@ impl Replica {
         if self.is_synced() {
             write_command(&mut self.output, &["REPLCONF", "ACK", "0"]);
         }
+    }
+
+    /// Whether the RDB is over and nothing of the stream has come yet: the master may be waiting for an ACK.
+    pub fn awaits_stream(&self) -> bool {
+        self.awaits_stream
     }
 
     /// What happened next, or `None` until more bytes are there.
@@ -159,6 +167,7 @@ impl Replica {
                         return Ok(None);
                     }
                     self.state = State::Stream;
+                    self.awaits_stream = true;
                     self.ack();
                     return Ok(Some(Event::PayloadEnd));
                 }
@@ -226,6 +235,7 @@ impl Replica {
         loop {
             let frame = self.scanner.next(&mut self.input);
             let frame = frame.map_err(|source| Error::Stream { position: *position, source })?;
+            self.awaits_stream &= frame.is_none();
             match frame {
                 None => return Ok(None),
                 Some(Frame::Newline(len)) => position.offset += len as u64,

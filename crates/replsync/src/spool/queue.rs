@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::mem::take;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -12,10 +13,13 @@ use super::{Config, Error, Gauge, Item};
 
 /// Once a file holds this much, another one is begun.
 const SEGMENT_BYTES: u64 = 64 << 20;
+/// … or more, so that a large spool is not more files than this: a process may hold only so many open.
+const SEGMENTS_MAX: u64 = 256;
 
 /// A queue that goes to disk where memory does not hold it. No file is made before it is needed.
 pub fn queue<T: Item>(config: Config) -> (Sender<T>, Receiver<T>) {
-    queue_of_segments(config, SEGMENT_BYTES)
+    let segment_bytes = SEGMENT_BYTES.max(config.max_bytes / SEGMENTS_MAX);
+    queue_of_segments(config, segment_bytes)
 }
 
 pub(super) fn queue_of_segments<T: Item>(config: Config, segment_bytes: u64) -> (Sender<T>, Receiver<T>) {
@@ -77,8 +81,8 @@ struct State<T> {
 
 /// A file, and how far it is read and written.
 #[derive(Clone)]
-struct Open {
-    segment: Arc<Segment>,
+pub(super) struct Open {
+    pub(super) segment: Arc<Segment>,
     read: u64,
     written: u64,
 }
@@ -120,10 +124,7 @@ impl<T: Item> Sender<T> {
         match self.write(&item, last) {
             Ok((open, kind)) => self.publish(open, (kind == Kind::Kept).then_some(item)),
             Err(error) => {
-                let mut state = self.shared.lock();
-                state.close(&self.shared.gauge);
-                state.failure = Some(error);
-                drop(state);
+                self.shared.close(Some(error));
                 self.shared.arrived.notify_one();
                 Err(Closed)
             }
@@ -167,7 +168,7 @@ impl<T: Item> Sender<T> {
 
     /// Drops all that waits.
     pub fn clear(&mut self) {
-        self.shared.lock().clear(&self.shared.gauge);
+        let _dropped = self.shared.lock().clear(&self.shared.gauge);
     }
 
     /// Completes when it is closed.
@@ -234,15 +235,15 @@ impl<T: Item> Receiver<T> {
                 Ok(None) => {}
                 Ok(Some(item)) => return Ok(Next::Item(item)),
                 Err(error) => {
-                    self.0.close();
+                    self.0.close(None);
                     return Err(error);
                 }
             }
         }
     }
 
-    /// Takes the record where that file is read.
-    fn read(&mut self, open: &Open) -> Result<Option<T>, Error> {
+    /// Takes the record where that file is read; `None` if it was dropped meanwhile.
+    pub(super) fn read(&mut self, open: &Open) -> Result<Option<T>, Error> {
         let (kind, body, end) = open.segment.read(open.read, open.written)?;
         let kept = {
             let mut state = self.0.lock();
@@ -270,10 +271,10 @@ impl<T> Receiver<T> {
         self.0.gauge.clone()
     }
 
-    /// The file that is read, for tests to spoil.
+    /// The file that is read: for tests to spoil, and to drop while it is read.
     #[cfg(test)]
-    pub(super) fn first_segment(&self) -> Option<Arc<Segment>> {
-        self.0.lock().segments.front().map(|open| open.segment.clone())
+    pub(super) fn first(&self) -> Option<Open> {
+        self.0.lock().segments.front().cloned()
     }
 }
 
@@ -283,25 +284,26 @@ impl<T> Shared<T> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn close(&self) {
-        self.lock().close(&self.gauge);
+    /// Drops all that waits and takes nothing more. A failure is told to the receiver.
+    fn close(&self, failure: Option<Error>) {
+        let _dropped = {
+            let mut state = self.lock();
+            (state.closed, state.failure) = (true, failure);
+            state.clear(&self.gauge)
+        };
         self.left.notify_one();
     }
 }
 
-impl<T> State<T> {
-    fn clear(&mut self, gauge: &Gauge) {
-        self.memory.clear();
-        self.memory_bytes = 0;
-        self.segments.clear();
-        self.kept.clear();
-        self.records = 0;
-        gauge.set(0);
-    }
+/// What waited. To give back gigabytes of disk takes a while: it is dropped when the lock is not held any more.
+type Dropped<T> = (VecDeque<(T, usize)>, VecDeque<Open>, VecDeque<T>);
 
-    fn close(&mut self, gauge: &Gauge) {
-        self.closed = true;
-        self.clear(gauge);
+impl<T> State<T> {
+    #[must_use]
+    fn clear(&mut self, gauge: &Gauge) -> Dropped<T> {
+        (self.memory_bytes, self.records) = (0, 0);
+        gauge.set(0);
+        (take(&mut self.memory), take(&mut self.segments), take(&mut self.kept))
     }
 }
 
@@ -314,7 +316,7 @@ impl<T> Drop for Sender<T> {
 
 impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
-        self.0.close();
+        self.0.close(None);
     }
 }
 

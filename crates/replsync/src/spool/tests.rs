@@ -85,7 +85,7 @@ fn files_open(folder: &Path) -> usize {
 
 /// The file that is read, for a test to spoil.
 fn file(receiver: &Receiver<Thing>) -> Arc<Segment> {
-    receiver.first_segment().unwrap()
+    receiver.first().unwrap().segment
 }
 
 #[derive(Clone, Debug)]
@@ -203,12 +203,10 @@ async fn what_the_disk_makes_of_it_is_named() {
         segment.file.write_all_at(&record, 133).unwrap();
     };
     let shorter = |segment: &Segment| segment.file.set_len(200).unwrap();
-    let spoil: [(&dyn Fn(&Segment), &str); 3] = [
-        (&zeros, "it does not hold the record that belongs there"),
-        (&elsewhere, "it does not hold the record that belongs there"),
-        (&shorter, "cannot read segment 1"),
-    ];
-    for (spoil, words) in spoil {
+    let spoils: [&dyn Fn(&Segment); 3] = [&zeros, &elsewhere, &shorter];
+    let said =
+        ["does not hold the record that belongs there"; 2].into_iter().chain(["cannot read segment 1"]);
+    for (spoil, words) in spoils.into_iter().zip(said) {
         let (mut sender, mut receiver) = queue(folder.config(0));
         for number in 0..3 {
             sender.send(bytes(100, number)).unwrap();
@@ -367,7 +365,29 @@ fn two_threads() {
     }
 }
 
-/// What is dropped while it is read does not come out, and what follows does.
+#[tokio::test]
+async fn what_is_dropped_while_it_is_read_does_not_come_out() {
+    let folder = Folder::new("dropped");
+    let (mut sender, mut receiver) = queue(folder.config(0));
+    for number in 0..3 {
+        sender.send(bytes(100, number)).unwrap();
+    }
+    receiver.recv().await.unwrap();
+    let being_read = receiver.first().unwrap();
+    sender.clear();
+    assert!(matches!(receiver.read(&being_read), Ok(None)));
+    for number in 3..6 {
+        sender.send(bytes(200, number)).unwrap();
+    }
+    assert!(matches!(receiver.read(&being_read), Ok(None)));
+    for number in 3..6 {
+        assert_eq!(receiver.recv().await.unwrap(), Some(bytes(200, number)));
+    }
+    drop(being_read);
+    assert_eq!((receiver.gauge().bytes(), files_open(&folder.0)), (0, 0));
+}
+
+/// The same in threads of their own.
 #[test]
 fn cleared_while_it_is_read() {
     let folder = Folder::new("cleared");
@@ -387,7 +407,10 @@ fn cleared_while_it_is_read() {
             let number: usize = String::from_utf8(text).unwrap().parse().unwrap();
             // In order, and what is left out was dropped: the next is the first after a clearing.
             let next = last.map_or(0, |last| last + 1);
-            assert!(number == next || (number > next && number % 100 == 0), "{number} after {last:?}");
+            assert!(
+                number == next || (number > next && number.is_multiple_of(100)),
+                "{number} after {last:?}"
+            );
             (last, received) = (Some(number), received + 1);
         }
     });
