@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use replsync_tests::client::Batch;
+use replsync_tests::contents::read_both;
 use replsync_tests::fill::fill;
-use replsync_tests::job::{PATIENCE, arrive, assert_equal, running, setting, start, stop};
+use replsync_tests::job::{PATIENCE, arrive, assert_equal, running, setting, shifted, start, stop};
+use replsync_tests::node::{Node, Outcome};
 use replsync_tests::proxy::Proxy;
 use replsync_tests::server::TestServer;
 use replsync_tests::settle::expire;
@@ -112,59 +114,129 @@ fn cut_in_the_rdb_too_often() -> Result<()> {
 /// Values for a keyspace that stays small, however long it is written to.
 const VALUE_BYTES: usize = 10_000;
 const VALUES_PER_SECOND: u64 = 2_000;
+/// A source drops a replica that is so far behind.
+const OUTPUT_LIMIT: [&str; 5] = ["--client-output-buffer-limit", "replica", "4mb", "0", "0"];
 
-/// The target takes a quarter of what is written, for longer than the source would wait for anyone: the source drops
-/// a replica that is 4 MB behind.
+/// A source that is written to, and a target that takes a quarter of that, each behind a proxy.
+struct Slow {
+    source: TestServer,
+    target: TestServer,
+    before_source: Proxy,
+    before_target: Proxy,
+    spool: tempfile::TempDir,
+    node: Node,
+    seed: u64,
+}
+
+impl Slow {
+    fn new(source_args: &[&str]) -> Result<Self> {
+        let seed = setting("REPLSYNC_SEED", 1);
+        let source = TestServer::start("redis-7.4", &[&OUTPUT_LIMIT, source_args].concat());
+        let target = TestServer::start("redis-7.4", &[]);
+        let (before_source, before_target) = (Proxy::start(&source)?, Proxy::start(&target)?);
+        fill(&source.url(), 600, seed)?;
+        let spool = tempfile::tempdir()?;
+        let folder = spool.path().display().to_string();
+        let mut node = start(&before_source.url(), &before_target.url(), &["--spool", &folder])?;
+        for _ in 0..2 {
+            arrive(&mut node, &source, &target, PATIENCE)?;
+        }
+        before_target.throttle(VALUES_PER_SECOND * VALUE_BYTES as u64 / 4);
+        Ok(Self { source, target, before_source, before_target, spool, node, seed })
+    }
+
+    /// Writes for that long.
+    fn write(&mut self, seconds: u64) -> Result<()> {
+        let (began, mut conn, mut written_bytes) = (Instant::now(), self.source.client(3), 0);
+        let mut rng = fastrand::Rng::with_seed(self.seed);
+        for part in 0..seconds * 20 {
+            let mut batch = Batch::default();
+            for _ in 0..VALUES_PER_SECOND / 20 {
+                let value = vec![rng.alphanumeric() as u8; VALUE_BYTES];
+                batch.add(&[b"SET", format!("slow:{}", rng.u16(..500)).as_bytes(), &value]);
+            }
+            batch.add(&["INCR", "batches"]);
+            written_bytes += batch.len_bytes();
+            conn.send_all(batch)?;
+            running(&mut self.node)?;
+            std::thread::sleep(Duration::from_millis(part * 50).saturating_sub(began.elapsed()));
+        }
+        println!("seed {}: {} MB in {:?}", self.seed, written_bytes >> 20, began.elapsed());
+        Ok(())
+    }
+
+    /// Lets the target be as fast as it was, waits until everything has arrived, and compares.
+    fn catch_up(self) -> Result<(Outcome, TestServer)> {
+        let Self { source, target, before_target, spool, mut node, .. } = self;
+        let late = Instant::now();
+        before_target.throttle(4 * VALUES_PER_SECOND * VALUE_BYTES as u64);
+        arrive(&mut node, &source, &target, 2 * PATIENCE)?;
+        println!("applied {:?} later", late.elapsed());
+        let outcome = stop(node)?;
+        println!("peak {} MB, {}", outcome.peak_rss_bytes >> 20, outcome.stdout);
+        ensure!(outcome.peak_rss_bytes < 128 << 20, "{} bytes of memory", outcome.peak_rss_bytes);
+        let spooled_bytes = outcome.json()?["spooled_bytes_max"].as_u64();
+        ensure!(spooled_bytes > Some(20 << 20), "hardly anything was spooled: {spooled_bytes:?}");
+        assert_equal(&source, &target)?;
+        let left: Vec<_> = std::fs::read_dir(spool.path())?.collect();
+        assert!(left.is_empty(), "the spool is left behind: {left:?}");
+        Ok((outcome, source))
+    }
+}
+
+/// The target takes a quarter of what is written, for longer than the source would wait for anyone.
 #[test]
 fn a_target_at_a_quarter_of_the_speed_is_waited_for() -> Result<()> {
-    let seed = setting("REPLSYNC_SEED", 1);
-    let limit = ["--client-output-buffer-limit", "replica", "4mb", "0", "0"];
-    let (source, target) = (TestServer::start("redis-7.4", &limit), TestServer::start("redis-7.4", &[]));
-    let proxy = Proxy::start(&target)?;
-    fill(&source.url(), 600, seed)?;
-    let spool = tempfile::tempdir()?;
-    let folder = spool.path().display().to_string();
-    let mut node = start(&source.url(), &proxy.url(), &["--spool", &folder])?;
-    for _ in 0..2 {
-        arrive(&mut node, &source, &target, PATIENCE)?;
-    }
-    proxy.throttle(VALUES_PER_SECOND * VALUE_BYTES as u64 / 4);
-    let (began, mut conn) = (Instant::now(), source.client(3));
-    let seconds = setting("REPLSYNC_LAG_SECONDS", 5).max(3);
-    let mut written_bytes = 0;
-    let mut rng = fastrand::Rng::with_seed(seed);
-    for part in 0..seconds * 20 {
-        let mut batch = Batch::default();
-        for _ in 0..VALUES_PER_SECOND / 20 {
-            let value = vec![rng.alphanumeric() as u8; VALUE_BYTES];
-            batch.add(&[b"SET", format!("slow:{}", rng.u16(..500)).as_bytes(), &value]);
-        }
-        written_bytes += batch.len_bytes();
-        conn.send_all(batch)?;
-        running(&mut node)?;
-        std::thread::sleep(Duration::from_millis(part * 50).saturating_sub(began.elapsed()));
-    }
-    let took = began.elapsed();
-    let late = Instant::now();
-    proxy.throttle(4 * VALUES_PER_SECOND * VALUE_BYTES as u64);
-    arrive(&mut node, &source, &target, 2 * PATIENCE)?;
-    println!("{} MB in {took:?}, applied {:?} later", written_bytes >> 20, late.elapsed());
-    let outcome = stop(node)?;
+    let mut slow = Slow::new(&[])?;
+    slow.write(setting("REPLSYNC_LAG_SECONDS", 4).max(3))?;
+    let (_, source) = slow.catch_up()?;
     let (full, partial) = (source.info_number("sync_full"), source.info_number("sync_partial_ok"));
-    println!("sync_full {full}, sync_partial_ok {partial}, peak {} MB", outcome.peak_rss_bytes >> 20);
     assert_eq!((full, partial), (1, 0), "the source never dropped the link: {}", source.log());
-    ensure!(outcome.peak_rss_bytes < 128 << 20, "{} bytes of memory", outcome.peak_rss_bytes);
-    assert_equal(&source, &target)?;
-    let left: Vec<_> = std::fs::read_dir(spool.path())?.collect();
-    assert!(left.is_empty(), "the spool is left behind: {left:?}");
+    Ok(())
+}
+
+/// What waits in the spool when the link breaks is applied, and what comes after it, and nothing twice.
+#[test]
+fn cut_while_much_waits_for_a_slow_target() -> Result<()> {
+    let mut slow = Slow::new(&["--repl-backlog-size", "64mb"])?;
+    slow.before_source.cut(CUTS, 1..5_000_000, slow.seed);
+    slow.write(setting("REPLSYNC_LAG_SECONDS", 4).max(3))?;
+    let cuts = slow.before_source.cuts();
+    let (outcome, source) = slow.catch_up()?;
+    let (full, partial) = (source.info_number("sync_full"), source.info_number("sync_partial_ok"));
+    println!("{cuts} cuts, sync_full {full}, sync_partial_ok {partial}");
+    ensure!(cuts >= 5, "only {cuts} cuts: {outcome:?}");
+    assert_eq!(full, 1, "no second full sync");
+    assert!(partial as u64 >= cuts, "{partial} partial syncs");
+    Ok(())
+}
+
+/// Told to stop with much in the spool, it says what the target has, and that is a whole transaction's end.
+#[test]
+fn told_to_stop_while_much_waits_for_a_slow_target() -> Result<()> {
+    let mut slow = Slow::new(&[])?;
+    slow.write(setting("REPLSYNC_LAG_SECONDS", 4).max(3))?;
+    let Slow { source, target, before_target: _slow, node, .. } = slow;
+    node.signal("TERM");
+    let outcome = node.wait(PATIENCE)?;
+    println!("{:?} {} {}", outcome.code, outcome.stdout, outcome.stderr);
+    // Either it was in time, or it says that it was not.
+    let said = outcome.json()?;
+    let arrived = |server: &TestServer| server.client(3).words("GET batches");
+    let all = arrived(&source)? == arrived(&target)?;
+    ensure!(!all, "it arrived in time: nothing was tested");
+    outcome.assert(4, &[]);
+    assert_eq!((&said["caught_up"], &said["exact"]), (&false.into(), &false.into()), "{said}");
+    let sides = read_both(&source.url(), &target.url())?;
+    ensure!(shifted(&sides).is_empty(), "left shifted: {}", shifted(&sides).len());
     Ok(())
 }
 
 /// A spool has a limit, and what does not fit is not lost in silence.
 #[test]
 fn a_full_spool_ends_the_job() -> Result<()> {
-    let limit = ["--client-output-buffer-limit", "replica", "4mb", "0", "0"];
-    let (source, target) = (TestServer::start("redis-7.4", &limit), TestServer::start("redis-7.4", &[]));
+    let source = TestServer::start("redis-7.4", &OUTPUT_LIMIT);
+    let target = TestServer::start("redis-7.4", &[]);
     source.client(0).words("SET a 1")?;
     let spool = tempfile::tempdir()?;
     let folder = spool.path().display().to_string();

@@ -201,6 +201,7 @@ fn written_to_in_bursts(from: &str, to: &str, ttl_ms: std::ops::Range<u64>) -> R
     let seed = setting("REPLSYNC_SEED", 1);
     let (source, target) = (TestServer::start(from, &[]), TestServer::start(to, &[]));
     fill(&source.url(), 6_000, seed)?;
+    expire(&source.url())?;
     let fields = source.version().has_field_ttl() && target.version().has_field_ttl();
     let (mut rng, mut conn) = (fastrand::Rng::with_seed(seed), source.client(0));
     let mut node = start(&source.url(), &target.url(), &["--until", "quiet:200ms"])?;
