@@ -48,15 +48,16 @@ fn what_a_user_may_not_do_is_named() -> Result<()> {
     // 6.2 has no ACL DRYRUN: there the user's rules are read.
     for name in ["redis-6.2", "redis-7.0", "redis-7.4", "redis-8.6", "valkey-9"] {
         let ((source, from), (target, to)) = (with_mover(name)?, with_mover(name)?);
-        source.client(0).call(&["ACL", "SETUSER", "mover", "-psync", "-dump"])?;
+        source.client(0).call(&["ACL", "SETUSER", "mover", "-psync", "-dump", "-module"])?;
         target.client(0).call(&["ACL", "SETUSER", "mover", "-@dangerous", "+info", "+acl", "-xadd"])?;
         let said = doctor(&from, Some(&to))?;
         let psync = said.one("refusal", &["PSYNC", "on the source", "every migration"])?;
         let restore = said.one("refusal", &["RESTORE", "on the target", "every migration"])?;
         said.one("warning", &["DUMP", "--verify"])?;
+        said.one("note", &["not looked at on the source: its modules (MODULE LIST)", "NOPERM"])?;
         said.one("warning", &["XADD", "clients may write"])?;
         said.one("warning", &["FLUSHALL", "--flush-target"])?;
-        let missing: Vec<_> = ["DUMP", "PSYNC"].map(Value::from).to_vec();
+        let missing: Vec<_> = ["DUMP", "MODULE LIST", "PSYNC"].map(Value::from).to_vec();
         let mut listed = said.0["source"]["missing_permissions"].as_array().cloned().unwrap_or_default();
         listed.sort_by_key(Value::to_string);
         ensure!(listed == missing, "{name}: {listed:?}");
