@@ -36,7 +36,9 @@ fn with_mover(name: &str) -> Result<(TestServer, String)> {
 /// Runs the `ACL SETUSER …` that a message proposes.
 fn follow_advice(server: &TestServer, message: &str) -> Result<()> {
     let advice = message.split("ACL SETUSER ").nth(1).with_context(|| format!("no advice in: {message}"))?;
-    let words = advice.split(' ').take_while(|word| *word == "mover" || word.starts_with(['+', '~']));
+    let words = advice
+        .split(' ')
+        .take_while(|word| ["mover", "allkeys", "allchannels"].contains(word) || word.starts_with('+'));
     let mut args = vec!["ACL", "SETUSER"];
     args.extend(words);
     server.client(0).call(&args)?;
@@ -82,7 +84,8 @@ fn advice_is_enough() -> Result<()> {
         let ((source, from), (target, to)) = (with_mover(from)?, with_mover(to)?);
         fill(&source.url(), 600, 5)?;
         for server in [&source, &target] {
-            let little = ["ACL", "SETUSER", "mover", "resetkeys", "-@all", "+info", "+acl|dryrun"];
+            let little =
+                ["ACL", "SETUSER", "mover", "resetkeys", "resetchannels", "-@all", "+info", "+acl|dryrun"];
             server.client(0).call(&little)?;
         }
         // Each time something is set right: keys are asked about once commands are allowed.
@@ -92,7 +95,7 @@ fn advice_is_enough() -> Result<()> {
                 let message = finding["message"].as_str().unwrap_or_default();
                 let server = if finding["subject"] == "source" { &source } else { &target };
                 if message.contains("ACL SETUSER mover") {
-                    follow_advice(server, &message.replace("allkeys", "~*"))?;
+                    follow_advice(server, message)?;
                 }
             }
         }
@@ -112,7 +115,7 @@ fn what_cannot_be_told_is_said() -> Result<()> {
     for name in ["redis-6.2", "redis-7.4", "valkey-9"] {
         let ((source, from), (target, to)) = (with_mover(name)?, with_mover(name)?);
         for server in [&source, &target] {
-            let limits = ["ACL", "SETUSER", "mover", "-acl", "-config", "-client", "-time"];
+            let limits = ["ACL", "SETUSER", "mover", "-acl", "-config", "-client", "-time", "-command"];
             server.client(0).call(&limits)?;
         }
         let said = doctor(&from, Some(&to))?;
@@ -124,7 +127,7 @@ fn what_cannot_be_told_is_said() -> Result<()> {
             )?;
             let rest =
                 said.one("note", &[&format!("not looked at on the {side}: its settings"), "NOPERM"])?;
-            for what in ["CONFIG GET", "CLIENT LIST", "ACL USERS", "TIME"] {
+            for what in ["CONFIG GET", "CLIENT LIST", "ACL USERS", "TIME", "COMMAND"] {
                 ensure!(rest.contains(what), "{rest}");
             }
             let server = &said.0[side];
@@ -137,14 +140,15 @@ fn what_cannot_be_told_is_said() -> Result<()> {
 }
 
 #[test]
-fn limits_on_keys_are_said() -> Result<()> {
+fn limits_on_keys_and_channels_are_said() -> Result<()> {
     for name in ["redis-6.2", "redis-7.4"] {
         let ((source, from), (target, to)) = (with_mover(name)?, with_mover(name)?);
         for server in [&source, &target] {
-            server.client(0).call(&["ACL", "SETUSER", "mover", "resetkeys", "~app:*"])?;
+            server.client(0).call(&["ACL", "SETUSER", "mover", "resetkeys", "~app:*", "resetchannels"])?;
         }
         let said = doctor(&from, Some(&to))?;
         said.one("warning", &["on the source may touch only keys", "--verify"])?;
+        said.one("warning", &["on the source may publish only", "--pause-source", "allchannels"])?;
         said.one("warning", &["on the target may touch only keys", "stops the job", "allkeys"])?;
     }
     Ok(())
