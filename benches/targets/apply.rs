@@ -12,7 +12,7 @@ use replsync_benches::{OURS, rdb_of_all_types, rdb_of_small_strings};
 
 /// The keys that were planned.
 fn plan(rdb: &[u8], server: Server) -> u64 {
-    let dialect = command::Target { server, commands: None };
+    let dialect = command::Target { server, commands: None, expiries: command::Expiries::Plain };
     let target = Arc::new(Target { dialect, eviction: Eviction::Other });
     let copier = Copier::new(target, CopyOptions::default(), |batch| {
         black_box(batch);

@@ -85,6 +85,11 @@ impl Node {
         signal(self.child.id(), name);
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it has said on standard error until now.
     pub fn stderr(&self) -> String {
         self.outputs[1].so_far()

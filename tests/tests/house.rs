@@ -13,7 +13,7 @@ const FLOORS: [&[&str]; 7] = [
     &["server", "shift", "checksum", "resp"],
     &["rdb", "aof"],
     &["psync", "command"],
-    &["endpoint", "channel", "spool", "link"],
+    &["clock", "endpoint", "channel", "spool", "link"],
     &["digest", "compare", "apply"],
     &["capture", "relay"],
     &["migrate", "backup"],

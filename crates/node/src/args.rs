@@ -56,17 +56,22 @@ Servers:
 
 const MIGRATE_EXAMPLES: &str = "\
 Examples:
-  replsync-node migrate redis://legacy redis://v2 --until caught-up
-  replsync-node migrate redis://legacy:6379 redis://v2:6379 --flush-target --json
+  replsync-node migrate redis://legacy redis://v2
+  replsync-node migrate redis://legacy redis://v2 --until quiet:10s --verify --json
 
-Exit codes: 0 done · 2 wrong usage · 3 a server could not be reached, or refused
-            4 stopped by a signal · 5 the target is not to be used";
+Exit codes: 0 done · 1 --verify found differences · 2 wrong usage
+            3 a server could not be reached, or refused · 4 stopped by a signal
+            5 the target is not to be used";
 
 /// Copy a live server into another one and follow what its clients write
 ///
 /// The source is read as by a replica (a full sync, for which it forks), the target is written as by an ordinary
 /// client. All databases, functions and expiries are moved, across versions too. Without --until it follows the
 /// source until it is stopped (SIGINT or SIGTERM), which it does between two transactions.
+///
+/// While it runs, every expiry on the target is shifted far into the future, so that the target expires nothing that the
+/// source may still renew; what expires on the source is deleted on the target. At its end, also when it is stopped, it
+/// puts the expiries right. Give it the time for that: a second signal or a SIGKILL leaves them shifted.
 #[derive(Debug, clap::Args)]
 #[command(after_help = MIGRATE_EXAMPLES, after_long_help = format!("{SERVERS}\n\n{MIGRATE_EXAMPLES}"))]
 pub struct Migrate {
@@ -74,9 +79,19 @@ pub struct Migrate {
     pub from: String,
     /// The server to copy to
     pub to: String,
-    /// When to end by itself: once the target has everything up to where the source was when the copy was in
-    #[arg(long, value_enum)]
+    /// When to end by itself: `caught-up`, once the target has everything up to where the source was when the copy was
+    /// in; `quiet` or `quiet:30s`, once nothing was written to the source for that long (5s)
+    #[arg(long, value_name = "caught-up|quiet[:TIME]", value_parser = until)]
     pub until: Option<Until>,
+    /// Compare both sides, key by key, before it ends
+    #[arg(long)]
+    pub verify: bool,
+    /// For how long --verify reads again what differs while clients write
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "60s")]
+    pub verify_timeout: Duration,
+    /// Hold up the source's writers for the last look, for at most this long (Redis 6.2 and newer)
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub pause_source: Option<Duration>,
     /// Delete everything on the target first
     #[arg(long)]
     pub flush_target: bool,
@@ -92,9 +107,16 @@ pub struct Migrate {
     /// Build values larger than this (as RDB, in bytes) by commands in pieces instead of one RESTORE
     #[arg(long, value_name = "BYTES", default_value_t = 1024 * 1024)]
     pub big_value_bytes: usize,
-    /// Give up when the link to the source stays down for this many seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
-    pub reconnect_for: u64,
+    /// Give up when the link to the source stays down for this long
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "60s")]
+    pub reconnect_for: Duration,
+    /// Where what the target has yet to take waits on disk, so that the source is always read [default: the folder for
+    /// temporary files]
+    #[arg(long, value_name = "DIR")]
+    pub spool: Option<PathBuf>,
+    /// How much may wait there; more ends the job (exit code 5)
+    #[arg(long, value_name = "BYTES", default_value_t = 10 << 30)]
+    pub spool_max_bytes: u64,
     /// How often to start anew, with a flushed target, when the source cannot continue where it was
     #[arg(long, value_name = "TIMES", default_value_t = 3)]
     pub restarts: u32,
@@ -104,9 +126,37 @@ pub struct Migrate {
     pub to_password: ToPassword,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Until {
     CaughtUp,
+    Quiet(Duration),
+}
+
+/// How long the source must be quiet unless that is said.
+const QUIET: Duration = Duration::from_secs(5);
+
+fn until(text: &str) -> Result<Until, String> {
+    match text.split_once(':') {
+        None if text == "caught-up" => Ok(Until::CaughtUp),
+        None if text == "quiet" => Ok(Until::Quiet(QUIET)),
+        Some(("quiet", time)) => Ok(Until::Quiet(duration(time)?)),
+        _ => Err("caught-up, quiet or quiet:TIME, such as quiet:30s".to_owned()),
+    }
+}
+
+/// A time with its unit: `500ms`, `5s`, `2m`, `1h`; without one in seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let ms = match unit {
+        "ms" => 1,
+        "s" | "" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err("a time, such as 500ms, 5s, 2m or 1h".to_owned()),
+    };
+    let number: u64 = number.parse().map_err(|_| "a time, such as 500ms, 5s, 2m or 1h".to_owned())?;
+    Ok(Duration::from_millis(number.saturating_mul(ms)))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -214,16 +264,40 @@ impl Migrate {
         let mut options = replsync::migrate::Options {
             until: match self.until {
                 Some(Until::CaughtUp) => replsync::migrate::Until::CaughtUp,
+                Some(Until::Quiet(quiet)) => replsync::migrate::Until::Quiet(quiet),
                 None => replsync::migrate::Until::Stopped,
             },
             flush_target: self.flush_target,
             allow_counted_as_replica: self.allow_counted_as_replica,
-            reconnect_for: Duration::from_secs(self.reconnect_for),
+            reconnect_for: self.reconnect_for,
+            verify: self.verify.then_some(self.verify_timeout),
+            pause_source: self.pause_source,
             restarts: self.restarts,
             ..Default::default()
         };
+        options.spool.max_bytes = self.spool_max_bytes;
+        if let Some(folder) = &self.spool {
+            options.spool.folder.clone_from(folder);
+        }
         options.copy.big_value_bytes = self.big_value_bytes;
         options.copy.allow_module_aux_loss = self.allow_loss.contains(&Loss::ModuleAux);
         options
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_and_ends_are_read() {
+        assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert!(duration("fast").is_err() && duration("5 s").is_err() && duration("").is_err());
+        assert_eq!(until("quiet"), Ok(Until::Quiet(QUIET)));
+        assert_eq!(until("quiet:1s"), Ok(Until::Quiet(Duration::from_secs(1))));
+        assert_eq!(until("caught-up"), Ok(Until::CaughtUp));
+        assert!(until("quiet:").is_err() && until("caught-up:5s").is_err() && until("soon").is_err());
     }
 }

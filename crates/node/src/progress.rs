@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use replsync::clock::now_ms;
 use replsync::migrate::{Phase, Progress};
 use tokio::sync::watch;
 
@@ -92,28 +93,53 @@ impl Meter {
 
     /// One line for people.
     fn describe(&self, progress: &Progress) -> String {
-        let down = if progress.link_down { "  LINK DOWN, trying again" } else { "" };
+        let down = match (progress.link_down, progress.throttled) {
+            (true, _) => "  LINK DOWN, trying again",
+            (_, true) => "  waiting for the target's replicas",
+            _ => "",
+        };
+        let spooled = match progress.spooled_bytes {
+            0 => String::new(),
+            bytes => format!("  {} in the spool", HumanBytes(bytes)),
+        };
         match progress.phase {
             Phase::Examining => "looking at both servers".to_owned(),
             Phase::Waiting => format!("waiting for the source's RDB{down}"),
             Phase::Copying => {
                 let (keys, keys_rate) = (count(progress.keys), self.rate(|progress| progress.keys));
+                let bytes = HumanBytes(progress.rdb_bytes);
                 let bytes_rate = HumanBytes(self.rate(|progress| progress.rdb_bytes) as u64);
                 let total = count(progress.keys_total.max(progress.keys));
                 let left = time_left(progress.keys_total.saturating_sub(progress.keys), keys_rate);
                 let rate = count(keys_rate as u64);
-                format!("copying  {keys} of about {total} keys  {rate} keys/s  {bytes_rate}/s{left}{down}")
+                format!(
+                    "copying  {keys} of about {total} keys  {rate} keys/s  {bytes}  {bytes_rate}/s{left}{spooled}{down}"
+                )
             }
             Phase::CatchingUp | Phase::Following => {
                 let name = if progress.phase == Phase::Following { "following" } else { "catching up" };
                 let (commands, rate) = (count(progress.commands), self.rate(|progress| progress.commands));
                 let (lag, offset) = (HumanBytes(progress.lag_bytes()), progress.applied_offset);
+                let seconds = progress.lag_ms(now_ms()) as f64 / 1000.0;
                 let left = match progress.phase {
                     Phase::Following => String::new(),
                     _ => time_left(progress.lag_bytes(), self.rate(|progress| progress.applied_offset)),
                 };
                 let rate = count(rate as u64);
-                format!("{name}  {commands} commands  {rate}/s  lag {lag}{left}  offset {offset}{down}")
+                format!(
+                    "{name}  {commands} commands  {rate}/s  lag {lag}, {seconds:.1} s{left}  offset {offset}{spooled}{down}"
+                )
+            }
+            Phase::Verifying => {
+                let (keys, rate) =
+                    (count(progress.keys_verified), self.rate(|progress| progress.keys_verified));
+                let left = time_left(progress.keys_total.saturating_sub(progress.keys_verified), rate);
+                let (rate, differing) = (count(rate as u64), count(progress.keys_differing));
+                format!("verifying  {keys} keys  {rate} keys/s{left}  {differing} differ so far{down}")
+            }
+            Phase::Sweeping => {
+                let (keys, rate) = (count(progress.keys_swept), self.rate(|progress| progress.keys_swept));
+                format!("putting expiries right  {keys} keys  {} keys/s", count(rate as u64))
             }
         }
     }

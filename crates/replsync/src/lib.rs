@@ -5,8 +5,8 @@
 //! | floor | rooms | |
 //! | --- | --- | --- |
 //! | 6 | [`migrate`] | features, told as a story |
-//! | 4 | [`apply`] | writing into a target |
-//! | 3 | [`endpoint`], [`channel`], [`link`] | tokio drivers: connections, the replica link |
+//! | 4 | [`compare`], [`apply`] | two live servers compared; writing into a target |
+//! | 3 | [`clock`], [`endpoint`], [`channel`], [`spool`], [`link`] | tokio drivers: connections, bounded queues, the replica link |
 //! | 2 | [`psync`], [`command`] | sans-IO: the replica's handshake and position; what each command touches and how it is rewritten |
 //! | 1 | [`rdb`] | the format |
 //! | 0 | [`server`], [`shift`], [`checksum`], [`resp`] | who is who; expiries out of reach; CRC-64; the wire |
@@ -19,7 +19,11 @@ pub mod apply;
 #[cfg(feature = "tokio")]
 pub mod channel;
 pub mod checksum;
+#[cfg(feature = "tokio")]
+pub mod clock;
 pub mod command;
+#[cfg(feature = "tokio")]
+pub mod compare;
 #[cfg(feature = "tokio")]
 pub mod endpoint;
 #[cfg(feature = "tokio")]
@@ -31,3 +35,5 @@ pub mod rdb;
 pub mod resp;
 pub mod server;
 pub mod shift;
+#[cfg(feature = "tokio")]
+pub mod spool;

@@ -4,7 +4,8 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use indicatif::{HumanBytes, ProgressBar};
-use replsync::migrate::{Ended, Progress, Report, Until, migrate};
+use replsync::compare::Difference;
+use replsync::migrate::{Ended, Progress, Report, Verdict, migrate};
 use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
@@ -25,7 +26,6 @@ pub async fn run(
     let from = args.from_password.apply(&args.from)?;
     let to = args.to_password.apply(&args.to)?;
     let options = args.options();
-    let until = options.until;
     let stop = signals()?;
     let (sender, receiver) = watch::channel(Progress::default());
     // A task of its own: a terminal that is held up holds up nothing else.
@@ -34,11 +34,25 @@ pub async fn run(
     // The bar goes before the result comes, unless it cannot.
     let _ = tokio::time::timeout(Duration::from_secs(1), shown).await;
     let report = result?;
-    output::result(output, &Document::new(&report), &text(&report, until))?;
-    Ok(match report.ended {
-        Ended::CaughtUp => ExitCode::Done,
-        Ended::Stopped => ExitCode::Stopped,
+    name_differences(&report, stderr);
+    output::result(output, &Document::new(&report), &text(&report))?;
+    Ok(match (report.verification.as_ref().map(|seen| seen.verdict), report.ended) {
+        (Some(Verdict::Differs), _) => ExitCode::No,
+        (Some(Verdict::DiffersUnderWrites), _) => ExitCode::Unsafe,
+        (_, Ended::CaughtUp | Ended::Quiet) => ExitCode::Done,
+        (_, Ended::Stopped) => ExitCode::Stopped,
     })
+}
+
+/// Names what differs, each on a line of its own.
+fn name_differences(report: &Report, stderr: &Stderr) {
+    let Some(seen) = &report.verification else { return };
+    for difference in &seen.differences {
+        stderr.line(&format!("differs: {difference}"));
+    }
+    if seen.more > 0 {
+        stderr.line(&format!("differs: {} more keys, which there is no room to name", count(seen.more)));
+    }
 }
 
 /// Completes at the first SIGINT or SIGTERM; at the second the process ends at once, whatever it does.
@@ -50,7 +64,10 @@ fn signals() -> Result<impl Future<Output = ()>, Failure> {
     tokio::spawn(async move {
         either(&mut interrupt, &mut terminate).await;
         let _ = first.send(());
-        tracing::warn!("stopping at the end of the transaction under way; a second signal stops at once");
+        tracing::warn!(
+            "stopping at the end of the transaction under way, then putting expiries right; a second signal stops at \
+             once, and leaves them shifted"
+        );
         either(&mut interrupt, &mut terminate).await;
         std::process::exit(ExitCode::Stopped as i32);
     });
@@ -85,6 +102,16 @@ struct Document {
     offset: Option<u64>,
     forks_caused: Option<u64>,
     digest: Option<()>,
+    keys_compared: Option<u64>,
+    differences: Vec<DifferenceDocument>,
+    differences_not_named: u64,
+    expiries_compared: Option<String>,
+    expiries_shifted: bool,
+    expiries_put_right: u64,
+    field_expiries_put_right: u64,
+    expiries_inexact: u64,
+    source_paused_ms: Option<u64>,
+    spooled_bytes_max: u64,
     reconnects: u64,
     restarts: u32,
     rdb_bytes: u64,
@@ -93,6 +120,32 @@ struct Document {
     keys_by_commands: u64,
     dropped: Dropped,
     seconds: f64,
+}
+
+/// A key or function library that differs; a is the source, b the target.
+#[derive(Serialize)]
+struct DifferenceDocument {
+    db: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_base64: Option<String>,
+    kind: &'static str,
+    what: String,
+}
+
+impl DifferenceDocument {
+    fn new(difference: &Difference) -> Self {
+        let key = String::from_utf8(difference.key.clone()).ok();
+        let key_base64 = key.is_none().then(|| output::base64(&difference.key));
+        Self {
+            db: difference.db,
+            key,
+            key_base64,
+            kind: difference.kind.name(),
+            what: difference.what.clone(),
+        }
+    }
 }
 
 /// What was left behind, by kind.
@@ -107,14 +160,27 @@ struct Dropped {
 
 impl Document {
     fn new(report: &Report) -> Self {
+        let seen = report.verification.as_ref();
+        let swept = report.swept.unwrap_or_default();
         Self {
-            // A target expires keys by its own clock while it is behind, and nobody has compared it yet.
-            exact: false,
-            verified: false,
+            exact: report.is_exact(),
+            verified: seen.is_some_and(|seen| seen.verdict == Verdict::Equal),
+            keys_compared: seen.map(|seen| seen.keys),
+            differences: seen
+                .map_or(Vec::new(), |seen| seen.differences.iter().map(DifferenceDocument::new).collect()),
+            differences_not_named: seen.map_or(0, |seen| seen.more),
+            expiries_compared: seen.map(|seen| seen.precision.to_string()),
+            expiries_shifted: report.swept.is_none(),
+            expiries_put_right: swept.keys,
+            field_expiries_put_right: swept.fields,
+            expiries_inexact: swept.inexact,
+            source_paused_ms: report.paused.map(|paused| paused.as_millis() as u64),
+            spooled_bytes_max: report.spooled_bytes_max,
             caught_up: report.caught_up,
             copied_all: report.copied_all,
             ended: match report.ended {
                 Ended::CaughtUp => "caught_up",
+                Ended::Quiet => "quiet",
                 Ended::Stopped => "stopped",
             },
             from: report.from.to_string(),
@@ -144,12 +210,15 @@ impl Document {
 }
 
 /// What people read.
-fn text(report: &Report, until: Until) -> String {
+fn text(report: &Report) -> String {
     let mut text = String::new();
     let copied = &report.copied;
     let _ = writeln!(text, "{} → {} in {:.1} s", report.from, report.to, report.took.as_secs_f64());
     if !report.copied_all {
-        let _ = writeln!(text, "stopped during the copy: the target is a fragment and not to be used");
+        let _ = writeln!(
+            text,
+            "stopped during the copy: the target is a fragment, with shifted expiries, and not to be used"
+        );
         return text;
     }
     let (keys, bytes) = (counted(copied.keys, "key", "keys"), HumanBytes(copied.rdb_bytes));
@@ -174,9 +243,40 @@ fn text(report: &Report, until: Until) -> String {
     for (number, what) in left.iter().filter(|(number, _)| *number > 0) {
         let _ = writeln!(text, "left out  {} {what}", count(*number));
     }
-    let _ = match (report.caught_up, until) {
-        (true, _) => writeln!(text, "caught up; not verified"),
-        (false, _) => writeln!(text, "NOT caught up: the target lacks what the source wrote last"),
-    };
+    if let Some(swept) = report.swept {
+        let keys = counted(swept.keys, "key", "keys");
+        let fields = counted(swept.fields, "hash field", "hash fields");
+        let _ = writeln!(text, "expiries  put right of {keys}, {fields}");
+        if swept.inexact > 0 {
+            let inexact = counted(swept.inexact, "key expires", "keys expire");
+            let _ = writeln!(
+                text,
+                "          {inexact} by when the command arrived: the source has no such key now"
+            );
+        }
+    }
+    if let Some(paused) = report.paused {
+        let _ = writeln!(text, "paused    the source's writers for {} ms", paused.as_millis());
+    }
+    let _ = writeln!(text, "{}", verdict(report));
     text
+}
+
+/// The last line: what the target is worth.
+fn verdict(report: &Report) -> String {
+    let reached = match (report.caught_up, report.ended) {
+        (true, Ended::Quiet) => "caught up, and the source was quiet",
+        (true, _) => "caught up",
+        (false, _) => "NOT caught up: the target lacks what the source wrote last",
+    };
+    let Some(seen) = &report.verification else { return format!("{reached}; not verified") };
+    let keys = counted(seen.keys, "key", "keys");
+    let differ = counted(seen.differences.len() as u64 + seen.more, "key differs", "keys differ");
+    match seen.verdict {
+        Verdict::Equal => format!("{reached}; verified: {keys} equal, expiries {}", seen.precision),
+        Verdict::Differs => format!("{reached}; {differ} of {keys}"),
+        Verdict::DiffersUnderWrites => {
+            format!("{reached}; NOT verified: {differ} of {keys}, while clients wrote to the source")
+        }
+    }
 }

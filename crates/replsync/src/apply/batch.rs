@@ -86,6 +86,8 @@ pub struct Batch {
     pub commands: u64,
     /// The stream's offset once this batch is applied, where it is of the stream.
     pub offset: Option<u64>,
+    /// When the last command of the stream in it arrived, in milliseconds since the epoch by our clock.
+    pub arrived_ms: Option<u64>,
 }
 
 impl Batch {

@@ -65,6 +65,8 @@ pub struct Copier<F> {
     emit: F,
     batcher: Batcher,
     mset: Mset,
+    /// The last hash with field expiries as it was written anew; kept for its room.
+    hash: Vec<u8>,
     copied: Copied,
 }
 
@@ -88,6 +90,7 @@ impl<F: FnMut(Batch) -> Result<(), Error>> Copier<F> {
             emit,
             batcher: Batcher::default(),
             mset: Mset::default(),
+            hash: Vec::new(),
             copied: Copied::default(),
         }
     }
@@ -178,6 +181,13 @@ impl<F: FnMut(Batch) -> Result<(), Error>> Copier<F> {
             return Err(loss(Loss::KeyMetadata, at(entry, reader.key())));
         }
         let hint = self.hint(entry);
+        let expiry_ms = match entry.expiry_ms.map(|at_ms| (at_ms, self.target.dialect.expiries.of_key(at_ms)))
+        {
+            Some((at_ms, None)) => return Err(loss(Loss::ExpiryOutOfRange(at_ms), at(entry, reader.key()))),
+            expiry => expiry.and_then(|(_, written)| written),
+        };
+        // From here on as it is to be written.
+        let entry = &Entry { expiry_ms, ..*entry };
         let whole_max = match entry.kind.data_type() {
             DataType::Stream => STREAM_BYTES_MAX,
             DataType::Module => MODULE_BYTES_MAX,
@@ -186,7 +196,13 @@ impl<F: FnMut(Batch) -> Result<(), Error>> Copier<F> {
         let whole_max = whole_max.max(self.options.big_value_bytes);
         let (key, raw) = reader.key_and_raw_value(whole_max)?;
         // What the target does not load may have an older form in the same bytes.
+        let mut hash = std::mem::take(&mut self.hash);
+        let expiring = match raw {
+            Some(raw) => self.expiring_hash(entry, key, raw, &mut hash)?,
+            None => None,
+        };
         let whole = raw.and_then(|raw| match rdb::readable(entry.kind, server) {
+            _ if expiring.is_some() => Some((expiring?, &hash[..])),
             true => Some((entry.kind, raw)),
             false => {
                 let older = rdb::older_form(entry.kind, raw, server)?;
@@ -214,7 +230,25 @@ impl<F: FnMut(Batch) -> Result<(), Error>> Copier<F> {
                 pieces.finish()?;
             }
         }
+        self.hash = hash;
         Ok(())
+    }
+
+    /// Writes a hash with field expiries anew into `out`, for the target and with the expiries that it is to have.
+    /// `None` when it is no such hash, or the target has no field expiries.
+    fn expiring_hash(
+        &self,
+        entry: &Entry,
+        key: &[u8],
+        raw: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<Option<Kind>, Error> {
+        let target = &self.target.dialect;
+        let mut written = |at_ms: u64| {
+            let out_of_range = || Loss::ExpiryOutOfRange(i64::try_from(at_ms).unwrap_or(i64::MAX));
+            target.expiries.of_field(at_ms).ok_or_else(|| loss(out_of_range(), at(entry, key)))
+        };
+        rdb::rewrite_field_expiries(entry.kind, raw, target.server, out, &mut written)
     }
 
     /// Copies a small string by SET or MSET, which cost a target less than RESTORE. False where that does not do.
@@ -225,7 +259,7 @@ impl<F: FnMut(Batch) -> Result<(), Error>> Copier<F> {
         let value = rdb::decode_string(raw)?;
         match entry.expiry_ms {
             None => self.mset(entry, key, &value),
-            Some(expiry_ms) if self.target.server().has((6, 2), None) && expiry_ms > 0 => {
+            Some(expiry_ms) if self.target.server().has((6, 2), None) => {
                 let place = Place::Rdb(entry.offset);
                 let mut command = self.batcher.command(entry.db, place, Expect::NoError, 5);
                 command.arg(b"SET");
@@ -260,8 +294,7 @@ impl<F: FnMut(Batch) -> Result<(), Error>> Copier<F> {
         let mut command = self.batcher.command(entry.db, Place::Rdb(entry.offset), Expect::NoError, args);
         command.arg(b"RESTORE");
         command.arg(key);
-        // 0 means none; an expiry at or before the epoch is long past, and so is 1.
-        command.number(entry.expiry_ms.map_or(0, |expiry_ms| expiry_ms.max(1)));
+        command.number(entry.expiry_ms.unwrap_or(0));
         command.arg_with(rdb::dump::payload_len(raw.len()), |out| {
             rdb::dump::write(out, kind.type_byte(), raw, version)
         });

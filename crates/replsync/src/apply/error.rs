@@ -34,6 +34,12 @@ pub enum Loss {
         /// The target.
         target: String,
     },
+    /// An expiry that cannot be kept out of the target's reach.
+    #[error(
+        "its expiry, {0} ms since the epoch, is beyond what can be moved: it is shifted already, by a migration into the \
+         source that was killed, or so far away that PERSIST or HPERSIST on the source does as well"
+    )]
+    ExpiryOutOfRange(i64),
     /// Pending entries given back by their consumers (RDB 14).
     #[error("pending entries without a consumer, which {0} cannot hold")]
     NackedEntries(String),
@@ -94,6 +100,14 @@ pub enum Error {
         limit_bytes: usize,
         /// Where it stands.
         at: Box<At>,
+    },
+    /// The target has evicted keys, which it does without an error.
+    #[error(
+        "the target has evicted {keys} keys since the job began (maxmemory-policy): give it more memory, and run again"
+    )]
+    Evicted {
+        /// How many.
+        keys: u64,
     },
     /// The thread that reads the RDB ended without a word.
     #[error("reading the RDB stopped: {0}")]

@@ -103,6 +103,7 @@ impl Follower {
         }
         self.batcher.batch().commands += 1;
         self.batcher.batch().offset = Some(offset);
+        self.batcher.batch().arrived_ms = Some(now_ms);
         self.boundary = offset;
         Ok(())
     }
@@ -226,7 +227,11 @@ mod tests {
     use bytes::BytesMut;
 
     fn target() -> Arc<Target> {
-        let dialect = command::Target { server: Server::redis(7, 4), commands: None };
+        let dialect = command::Target {
+            server: Server::redis(7, 4),
+            commands: None,
+            expiries: command::Expiries::Plain,
+        };
         Arc::new(Target { dialect, eviction: Eviction::Other })
     }
 

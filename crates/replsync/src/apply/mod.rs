@@ -10,11 +10,15 @@ mod error;
 mod follow;
 mod pieces;
 mod pipeline;
+mod sweep;
 mod target;
+mod throttle;
 
 pub use batch::{Batch, Place};
 pub use copy::{Copied, Copier, CopyOptions};
 pub use error::{Error, Loss};
 pub use follow::{Dropped, Follower};
 pub use pipeline::{Applied, Pipeline};
+pub use sweep::{Direction, Sweeper, Swept, try_sweep};
 pub use target::{Eviction, Target};
+pub use throttle::Throttle;

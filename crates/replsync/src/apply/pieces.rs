@@ -14,11 +14,12 @@ const ELEMENTS: usize = 256;
 /// … and about as many bytes, unless one element is longer.
 const BYTES: usize = 64 * 1024;
 
-/// Builds one key. Feed it the value's elements in order, then [`finish`](Self::finish).
+/// Builds one key, whose expiry `entry` holds as it is to be written. Feed it the value's elements in order, then [`finish`](Self::finish).
 ///
 /// Nobody reads the target yet, so the key may be seen half built; should the copy fail, the target is not to be
 /// used.
 pub(super) struct Pieces<'a, F> {
+    target: &'a Target,
     server: Server,
     batcher: &'a mut Batcher,
     emit: &'a mut F,
@@ -37,13 +38,14 @@ pub(super) struct Pieces<'a, F> {
 
 impl<'a, F: FnMut(Batch) -> Result<(), Error>> Pieces<'a, F> {
     pub fn new(
-        target: &Target,
+        target: &'a Target,
         batcher: &'a mut Batcher,
         emit: &'a mut F,
         entry: &'a Entry,
         key: &'a [u8],
     ) -> Self {
         Self {
+            target,
             server: target.server(),
             batcher,
             emit,
@@ -81,7 +83,11 @@ impl<'a, F: FnMut(Batch) -> Result<(), Error>> Pieces<'a, F> {
                     if !self.server.has((7, 4), Some((9, 0))) {
                         return Err(self.loss(Loss::FieldExpiries(self.server.to_string())));
                     }
-                    self.field_expiries.push((expiry_ms, field.to_vec()));
+                    let Some(written) = self.target.dialect.expiries.of_field(expiry_ms) else {
+                        let at_ms = i64::try_from(expiry_ms).unwrap_or(i64::MAX);
+                        return Err(self.loss(Loss::ExpiryOutOfRange(at_ms)));
+                    };
+                    self.field_expiries.push((written, field.to_vec()));
                 }
                 self.gather("HSET", &[field, value])
             }
@@ -146,7 +152,7 @@ impl<'a, F: FnMut(Batch) -> Result<(), Error>> Pieces<'a, F> {
     pub fn finish(mut self) -> Result<(), Error> {
         self.flush()?;
         if let Some(expiry_ms) = self.entry.expiry_ms {
-            let expiry = expiry_ms.max(1).to_string();
+            let expiry = expiry_ms.to_string();
             self.push(Expect::NoError, &[b"PEXPIREAT", self.key, expiry.as_bytes()])?;
         }
         self.batcher.batch().keys += 1;

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::{Batch, Error};
+use super::{Batch, Error, Throttle};
 use crate::channel;
 use crate::endpoint::{self, Socket};
 use crate::resp::{Reply, ReplyDecoder};
@@ -38,6 +38,8 @@ pub struct Applied {
     pub bytes: u64,
     /// The stream's offset, once the stream is applied.
     pub offset: Option<u64>,
+    /// When the last command of the stream that is applied arrived, in milliseconds since the epoch by our clock.
+    pub arrived_ms: Option<u64>,
 }
 
 /// A connection to a target, fed with batches.
@@ -49,12 +51,12 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// Starts to write into `socket`, an authenticated connection to `target` with nothing unread on it. It ends when
-    /// the last sender is dropped and all is answered.
-    pub fn start(socket: Socket, target: String) -> (Self, channel::Sender<Batch>) {
+    /// Starts to write into `socket`, an authenticated connection to `target` with nothing unread on it, as much as
+    /// `throttle` admits. It ends when the last sender is dropped and all is answered.
+    pub fn start(socket: Socket, target: String, throttle: Throttle) -> (Self, channel::Sender<Batch>) {
         let (sender, waiting) = channel::channel(BATCHES_WAITING_MAX, BYTES_WAITING_MAX);
         let (progress, applied) = watch::channel(Applied::default());
-        let task = Some(tokio::spawn(run(socket, target, waiting, progress)));
+        let task = Some(tokio::spawn(run(socket, target, throttle, waiting, progress)));
         (Self { applied, task }, sender)
     }
 
@@ -96,23 +98,38 @@ impl Drop for Pipeline {
 async fn run(
     socket: Socket,
     target: String,
+    mut throttle: Throttle,
     waiting: channel::Receiver<Batch>,
     progress: watch::Sender<Applied>,
 ) -> Result<(), Error> {
     let (input, output) = split(socket);
     let (sent, unanswered) = mpsc::channel(BATCHES_WAITING_MAX);
-    let written = AtomicU64::new(0);
-    let checking = check(input, &target, &written, unanswered, progress);
+    let moved = Moved::default();
+    let checking = check(input, &target, &moved, unanswered, progress);
     tokio::pin!(checking);
     tokio::select! {
         checked = &mut checking => checked,
-        Err(broken) = send(output, &target, &written, waiting, sent) => {
+        Err(broken) = send(output, &target, &moved, &mut throttle, waiting, sent) => {
             // A target that closes the connection has often said why, and that says more than a broken pipe.
             match timeout(Duration::from_secs(1), checking).await {
                 Ok(Err(error)) => Err(error),
                 _ => Err(broken),
             }
         }
+    }
+}
+
+/// Bytes of commands, so far.
+#[derive(Default)]
+struct Moved {
+    written: AtomicU64,
+    answered: AtomicU64,
+}
+
+impl Moved {
+    fn unanswered(&self) -> u64 {
+        let answered = self.answered.load(Ordering::Relaxed);
+        self.written.load(Ordering::Relaxed).saturating_sub(answered)
     }
 }
 
@@ -123,7 +140,8 @@ type Sent = (Batch, Option<channel::Share>);
 async fn send(
     mut output: WriteHalf<Socket>,
     target: &str,
-    written: &AtomicU64,
+    moved: &Moved,
+    throttle: &mut Throttle,
     mut waiting: channel::Receiver<Batch>,
     sent: mpsc::Sender<Sent>,
 ) -> Result<(), Error> {
@@ -134,13 +152,14 @@ async fn send(
             Err(_) => (Batch::ping(), None),
         };
         let bytes = batch.bytes.clone();
+        throttle.admit(bytes.len() as u64, || moved.unanswered()).await?;
         // The other side leaves only when it has failed, and then says so.
         if sent.send((batch, share)).await.is_err() {
             return std::future::pending().await;
         }
         for piece in bytes.chunks(WRITE_BYTES) {
             output.write_all(piece).await.map_err(|source| broken(target, source))?;
-            written.fetch_add(piece.len() as u64, Ordering::Relaxed);
+            moved.written.fetch_add(piece.len() as u64, Ordering::Relaxed);
         }
     }
 }
@@ -149,7 +168,7 @@ async fn send(
 async fn check(
     input: ReadHalf<Socket>,
     target: &str,
-    written: &AtomicU64,
+    moved: &Moved,
     mut unanswered: mpsc::Receiver<Sent>,
     progress: watch::Sender<Applied>,
 ) -> Result<(), Error> {
@@ -170,10 +189,10 @@ async fn check(
         };
         for index in 0..batch.replies() {
             let reply = loop {
-                let before = written.load(Ordering::Relaxed);
+                let before = moved.written.load(Ordering::Relaxed);
                 match timeout(REPLY_TIMEOUT, replies.next()).await {
                     Ok(reply) => break reply?,
-                    Err(_) if written.load(Ordering::Relaxed) > before => {}
+                    Err(_) if moved.written.load(Ordering::Relaxed) > before => {}
                     Err(_) => return Err(replies.silent()),
                 }
             };
@@ -184,11 +203,13 @@ async fn check(
                 reply,
             })?;
         }
+        moved.answered.fetch_add(batch.bytes.len() as u64, Ordering::Relaxed);
         progress.send_modify(|applied| {
             applied.keys += batch.keys;
             applied.commands += batch.commands;
             applied.bytes += batch.bytes.len() as u64;
             applied.offset = batch.offset.or(applied.offset);
+            applied.arrived_ms = batch.arrived_ms.or(applied.arrived_ms);
         });
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 
-use crate::command;
+use crate::command::{self, Expiries};
 use crate::endpoint::{Client, Error, Info};
 use crate::resp::Reply;
 use crate::server::Server;
@@ -30,8 +30,8 @@ pub struct Target {
 }
 
 impl Target {
-    /// Asks the server at the other end of `client`, whose INFO is `info`.
-    pub async fn inspect(client: &mut Client, info: &Info) -> Result<Self, Error> {
+    /// Asks the server at the other end of `client`, whose INFO is `info`, into which expiries go as `expiries` says.
+    pub async fn inspect(client: &mut Client, info: &Info, expiries: Expiries) -> Result<Self, Error> {
         let policy = match info.field("maxmemory_policy") {
             Some(policy) => Some(policy.to_owned()),
             None => client.config("maxmemory-policy").await?,
@@ -42,7 +42,7 @@ impl Target {
             _ => Eviction::Other,
         };
         let commands = command_names(client).await?;
-        Ok(Self { dialect: command::Target { server: info.server, commands }, eviction })
+        Ok(Self { dialect: command::Target { server: info.server, commands, expiries }, eviction })
     }
 
     /// Product and version.

@@ -3,9 +3,10 @@
 use bytes::Bytes;
 
 use super::expiry::expiry;
-use super::rules::{Lifetime, Ruled, SetOptions, absolute, command, has, instead, set_options, word};
+use super::rules::{Lifetime, Ruled, SetOptions, absolute, command, has, instead, set_options, shifts, word};
 use super::table;
 use super::{NoRule, Rewritten, Target, is, is_any, number};
+use crate::shift::Shift;
 
 /// `HSETEX … KEEPTTL` where there is none, as a script: `HSET` takes the field's expiry away, so it is put back.
 /// Within a script time stands still, so none can run out in between.
@@ -32,7 +33,8 @@ fn fields(args: &[Bytes], first: usize, step: usize) -> Result<usize, NoRule> {
 /// field only.
 pub(super) fn hash_expire(args: &[Bytes], target: &Target, now_ms: u64) -> Ruled {
     let first = fields(args, 3, 1)?;
-    let at = absolute(args, expiry(args).ok_or_else(|| NoRule::malformed(args))?, now_ms)?;
+    let expiry = expiry(args).ok_or_else(|| NoRule::malformed(args))?;
+    let at = absolute(args, expiry, Shift::FIELD, target, now_ms)?;
     let condition = &args[3..first - 2];
     if let Some(option) = condition.iter().find(|option| !is_any(option, &["nx", "xx", "gt", "lt"])) {
         return Err(NoRule::option(args, option));
@@ -41,7 +43,8 @@ pub(super) fn hash_expire(args: &[Bytes], target: &Target, now_ms: u64) -> Ruled
         return Err(loses_field_expiries(args, target));
     }
     let several = args.len() - first > 1;
-    if (several || condition.is_empty()) && is_any(&args[0], &["hexpireat", "hpexpireat"]) {
+    let as_is = (several || condition.is_empty()) && !shifts(target);
+    if as_is && is_any(&args[0], &["hexpireat", "hpexpireat"]) {
         return Ok(Rewritten::AsIs);
     }
     let condition = if several { condition } else { &[] };
@@ -71,7 +74,7 @@ pub(super) fn hgetex(args: &[Bytes], target: &Target, now_ms: u64) -> Ruled {
         }
         ([_, _], Some(_)) if !has(target, table::FIELD_EXPIRY) => Err(loses_field_expiries(args, target)),
         ([_, _], Some(expiry)) => {
-            let at = absolute(args, expiry, now_ms)?;
+            let at = absolute(args, expiry, Shift::FIELD, target, now_ms)?;
             instead(command("HPEXPIREAT", &[&args[1..2], &[at], &args[first - 2..]]))
         }
         ([option, ..], _) => Err(NoRule::option(args, option)),
@@ -94,7 +97,7 @@ pub(super) fn hgetdel(args: &[Bytes], _: &Target, _: u64) -> Ruled {
 /// Valkey 9.
 pub(super) fn hsetex(args: &[Bytes], target: &Target, now_ms: u64) -> Ruled {
     let first = fields(args, 2, 2)?;
-    let SetOptions { lifetime, plain } = set_options(args, 2, first - 2, now_ms)?;
+    let SetOptions { lifetime, plain } = set_options(args, (2, first - 2), Shift::FIELD, target, now_ms)?;
     let (key, pairs) = (&args[1..2], &args[first..]);
     if has(target, table::HSETEX) {
         let options = match lifetime {

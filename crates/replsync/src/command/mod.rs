@@ -14,7 +14,8 @@
 //! - **Conditions are dropped** where the command is all or nothing (`SET … NX`, `RENAMENX`, `COPY` without
 //!   `REPLACE`): only successes are propagated. They stay where one command carries several members that may
 //!   each have failed (`ZADD … GT`; Valkey's `HPEXPIREAT … GT FIELDS 2 …`).
-//! - **Expiries become absolute**: before 7.0 servers send what the client said.
+//! - **Expiries become absolute**: before 7.0 servers send what the client said. Where the target must not expire anything
+//!   by itself, they are shifted out of its reach ([`Expiries`]).
 //! - **`PUBLISH` is dropped**: a migration target is not a replica, its subscribers would get messages twice.
 //! - Options are read, never passed on unread: an option that the target does not have is either rewritten or
 //!   [`NoRule`].
@@ -35,6 +36,7 @@ use std::collections::HashSet;
 use bytes::Bytes;
 
 use crate::server::Server;
+use crate::shift::Shift;
 
 pub use expiry::{Expiry, Unit, expiry};
 pub use keys::{Touched, first_key, touched};
@@ -82,6 +84,12 @@ pub fn classify(args: &[Bytes]) -> Class {
     }
 }
 
+/// Whether a command does nothing but delete keys or fields that it names, which may be done late, early or twice: how
+/// servers send what has expired.
+pub fn only_deletes(args: &[Bytes]) -> bool {
+    args.first().is_some_and(|name| is_any(name, &["del", "unlink", "hdel"]))
+}
+
 /// Where the commands go: what the target is, and what it has.
 #[derive(Clone, Debug)]
 pub struct Target {
@@ -91,6 +99,37 @@ pub struct Target {
     /// sent (it may be renamed or disabled on the target). A command that this library does not know, such as a
     /// module's, passes only when it is there.
     pub commands: Option<HashSet<Bytes>>,
+    /// How expiries are written there.
+    pub expiries: Expiries,
+}
+
+/// How expiries are written into a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiries {
+    /// As they are: what is past its time is gone.
+    Plain,
+    /// Out of reach ([`crate::shift`]), to be put right later.
+    Shifted,
+}
+
+impl Expiries {
+    /// A key's expiry as it is to be written, both in milliseconds since the epoch; at least 1, which every command
+    /// takes. `None` where it is beyond what can be shifted.
+    pub fn of_key(self, at_ms: i64) -> Option<i64> {
+        self.written(at_ms, Shift::KEY)
+    }
+
+    /// The same for a hash field's.
+    pub fn of_field(self, at_ms: u64) -> Option<u64> {
+        self.written(i64::try_from(at_ms).ok()?, Shift::FIELD).map(i64::unsigned_abs)
+    }
+
+    fn written(self, at_ms: i64, shift: Shift) -> Option<i64> {
+        match self {
+            Self::Plain => Some(at_ms.max(1)),
+            Self::Shifted => shift.on(at_ms),
+        }
+    }
 }
 
 /// What becomes of a command for the target.

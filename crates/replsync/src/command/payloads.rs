@@ -8,6 +8,7 @@ use super::table;
 use super::{NoRule, Rewritten, Target, is, is_any};
 use crate::checksum::crc64;
 use crate::rdb;
+use crate::shift::Shift;
 
 /// `FUNCTION LOAD [REPLACE] code | DELETE name | FLUSH [ASYNC | SYNC] | RESTORE payload [policy]`. Loading and
 /// restoring succeeded, so nothing was in the way.
@@ -57,7 +58,7 @@ pub(super) fn restore(args: &[Bytes], target: &Target, now_ms: u64) -> Ruled {
         };
     }
     let ttl = match expiry(args) {
-        Some(expiry) => absolute(args, expiry, now_ms)?,
+        Some(expiry) => absolute(args, expiry, Shift::KEY, target, now_ms)?,
         None => word("0"),
     };
     let payload = value_for(args, &args[3], target)?;
@@ -69,8 +70,19 @@ pub(super) fn restore(args: &[Bytes], target: &Target, now_ms: u64) -> Ruled {
 fn value_for(args: &[Bytes], payload: &Bytes, target: &Target) -> Result<Bytes, NoRule> {
     let server = target.server;
     let refuse = |why: &str| NoRule::new(args, format!("the payload of this value {why}"));
-    let dump = rdb::dump::parse(payload).map_err(|error| refuse(&format!("is not understood: {error}")))?;
+    let not_understood = |error: rdb::Error| refuse(&format!("is not understood: {error}"));
+    let dump = rdb::dump::parse(payload).map_err(not_understood)?;
+    let mut rewritten = Vec::new();
+    let mut written = |at_ms| target.expiries.of_field(at_ms).ok_or(FieldError::OutOfRange(at_ms));
+    let hash = rdb::rewrite_field_expiries(dump.kind, dump.raw, server, &mut rewritten, &mut written);
+    let hash = hash.map_err(|error| match error {
+        FieldError::Rdb(error) => not_understood(error),
+        FieldError::OutOfRange(at_ms) => refuse(&format!(
+            "has a field that expires at {at_ms} ms since the epoch, beyond what can be moved"
+        )),
+    })?;
     let (kind, raw) = match rdb::readable(dump.kind, server) {
+        _ if let Some(kind) = hash => (kind, &rewritten[..]),
         true => (dump.kind, dump.raw),
         false => match rdb::older_form(dump.kind, dump.raw, server) {
             Some(older) if !older.is_poorer => (older.kind, older.raw),
@@ -83,6 +95,18 @@ fn value_for(args: &[Bytes], payload: &Bytes, target: &Target) -> Result<Bytes, 
     let mut written = BytesMut::with_capacity(payload.len());
     rdb::dump::write(&mut written, kind.type_byte(), raw, rdb::restore_version(server));
     Ok(written.freeze())
+}
+
+/// What may be wrong with a field's expiry.
+enum FieldError {
+    Rdb(rdb::Error),
+    OutOfRange(u64),
+}
+
+impl From<rdb::Error> for FieldError {
+    fn from(error: rdb::Error) -> Self {
+        Self::Rdb(error)
+    }
 }
 
 /// A FUNCTION DUMP payload under a footer that the target accepts: libraries, 2 bytes of RDB version, 8 bytes of

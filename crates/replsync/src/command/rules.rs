@@ -5,7 +5,8 @@ use bytes::Bytes;
 
 use super::expiry::{Expiry, among, expiry};
 use super::table::{self, Since};
-use super::{NoRule, Rewritten, Target, is, is_any, number};
+use super::{Expiries, NoRule, Rewritten, Target, is, is_any, number};
+use crate::shift::Shift;
 
 /// What every rule returns.
 pub(super) type Ruled = Result<Rewritten, NoRule>;
@@ -33,13 +34,31 @@ pub(super) fn has(target: &Target, since: Since) -> bool {
     since.on(&target.server)
 }
 
-/// An expiry in milliseconds since the epoch.
-pub(super) fn absolute(args: &[Bytes], expiry: Expiry, now_ms: u64) -> Result<Bytes, NoRule> {
-    args.get(expiry.argument)
-        .and_then(|value| number(value))
-        .map(|value| expiry.unit.absolute_ms(value, now_ms))
-        .map(|at| Bytes::from(at.to_string()))
-        .ok_or_else(|| NoRule::malformed(args))
+/// Whether expiries are shifted there, so that nothing with an expiry passes as it is.
+pub(super) fn shifts(target: &Target) -> bool {
+    target.expiries == Expiries::Shifted
+}
+
+/// An expiry in milliseconds since the epoch as it is to be written, where `shift` is that of its sort.
+pub(super) fn absolute(
+    args: &[Bytes],
+    expiry: Expiry,
+    shift: Shift,
+    target: &Target,
+    now_ms: u64,
+) -> Result<Bytes, NoRule> {
+    let value = args.get(expiry.argument).and_then(|value| number(value));
+    let at = expiry.unit.absolute_ms(value.ok_or_else(|| NoRule::malformed(args))?, now_ms);
+    let written = target.expiries.written(at, shift);
+    let out_of_range = || {
+        NoRule::new(
+            args,
+            format!(
+                "its expiry ({at} ms since the epoch) is beyond what can be moved: PERSIST it on the source"
+            ),
+        )
+    };
+    written.map(|at| Bytes::from(at.to_string())).ok_or_else(out_of_range)
 }
 
 /// How long a key or field lives that is set.
@@ -59,8 +78,9 @@ pub(super) struct SetOptions {
 /// Reads the options of SET, MSETEX and HSETEX in `args[first..end]`.
 pub(super) fn set_options(
     args: &[Bytes],
-    first: usize,
-    end: usize,
+    (first, end): (usize, usize),
+    shift: Shift,
+    target: &Target,
     now_ms: u64,
 ) -> Result<SetOptions, NoRule> {
     let (mut kept, mut plain, mut at) = (false, true, first);
@@ -71,7 +91,10 @@ pub(super) fn set_options(
                 kept = true;
                 1
             }
-            option if is(option, "pxat") => 2,
+            option if is(option, "pxat") => {
+                plain &= !shifts(target);
+                2
+            }
             option if is_any(option, &["ex", "px", "exat"]) => {
                 plain = false;
                 2
@@ -92,7 +115,7 @@ pub(super) fn set_options(
         return Err(NoRule::malformed(args));
     }
     let lifetime = match expiry {
-        Some(expiry) => Lifetime::Until(absolute(args, expiry, now_ms)?),
+        Some(expiry) => Lifetime::Until(absolute(args, expiry, shift, target, now_ms)?),
         None if kept => Lifetime::Kept,
         None => Lifetime::Forever,
     };
@@ -128,7 +151,7 @@ pub(super) fn set(args: &[Bytes], target: &Target, now_ms: u64) -> Ruled {
     if args.len() == 3 {
         return Ok(Rewritten::AsIs);
     }
-    let SetOptions { lifetime, plain } = set_options(args, 3, args.len(), now_ms)?;
+    let SetOptions { lifetime, plain } = set_options(args, (3, args.len()), Shift::KEY, target, now_ms)?;
     let as_is = match lifetime {
         Lifetime::Forever => plain,
         Lifetime::Kept => plain && has(target, table::SET_KEEPTTL),
@@ -143,7 +166,7 @@ pub(super) fn set(args: &[Bytes], target: &Target, now_ms: u64) -> Ruled {
 /// `SETEX` and `PSETEX`: relative, and sent as they are before 6.2.
 pub(super) fn setex(args: &[Bytes], target: &Target, now_ms: u64) -> Ruled {
     let expiry = expiry(args).ok_or_else(|| NoRule::malformed(args))?;
-    let lifetime = Lifetime::Until(absolute(args, expiry, now_ms)?);
+    let lifetime = Lifetime::Until(absolute(args, expiry, Shift::KEY, target, now_ms)?);
     Ok(Rewritten::Replaced(set_key(args, &args[1], &args[3], &lifetime, target)?))
 }
 
@@ -154,7 +177,8 @@ pub(super) fn msetex(args: &[Bytes], target: &Target, now_ms: u64) -> Ruled {
         .and_then(|count| count.checked_mul(2)?.checked_add(2))
         .filter(|end| *end <= args.len())
         .ok_or_else(|| NoRule::malformed(args))?;
-    let SetOptions { lifetime, plain } = set_options(args, pairs_end, args.len(), now_ms)?;
+    let SetOptions { lifetime, plain } =
+        set_options(args, (pairs_end, args.len()), Shift::KEY, target, now_ms)?;
     if plain && has(target, table::MSETEX) {
         return Ok(Rewritten::AsIs);
     }
@@ -186,24 +210,26 @@ pub(super) fn delete(args: &[Bytes], _: &Target, _: u64) -> Ruled {
 }
 
 /// `EXPIRE`, `PEXPIRE`, `EXPIREAT`, `PEXPIREAT key time [NX | XX | GT | LT]`.
-pub(super) fn expire(args: &[Bytes], _: &Target, now_ms: u64) -> Ruled {
-    let at = absolute(args, expiry(args).ok_or_else(|| NoRule::malformed(args))?, now_ms)?;
+pub(super) fn expire(args: &[Bytes], target: &Target, now_ms: u64) -> Ruled {
+    let expiry = expiry(args).ok_or_else(|| NoRule::malformed(args))?;
+    let at = absolute(args, expiry, Shift::KEY, target, now_ms)?;
     if let Some(option) = args[3..].iter().find(|option| !is_any(option, &["nx", "xx", "gt", "lt"])) {
         return Err(NoRule::option(args, option));
     }
-    if args.len() == 3 && is_any(&args[0], &["expireat", "pexpireat"]) {
+    if args.len() == 3 && !shifts(target) && is_any(&args[0], &["expireat", "pexpireat"]) {
         return Ok(Rewritten::AsIs);
     }
     instead(command("PEXPIREAT", &[&args[1..2], &[at]]))
 }
 
 /// `GETEX key [EX s | PX ms | EXAT s | PXAT ms | PERSIST]`: no server is known to send it.
-pub(super) fn getex(args: &[Bytes], _: &Target, now_ms: u64) -> Ruled {
+pub(super) fn getex(args: &[Bytes], target: &Target, now_ms: u64) -> Ruled {
     match (args, expiry(args)) {
         ([_, _], _) => Ok(Rewritten::Replaced(Vec::new())),
         ([_, _, persist], _) if is(persist, "persist") => instead(command("PERSIST", &[&args[1..2]])),
         ([_, _, _, _], Some(expiry)) => {
-            instead(command("PEXPIREAT", &[&args[1..2], &[absolute(args, expiry, now_ms)?]]))
+            let at = absolute(args, expiry, Shift::KEY, target, now_ms)?;
+            instead(command("PEXPIREAT", &[&args[1..2], &[at]]))
         }
         ([_, _, option, ..], _) => Err(NoRule::option(args, option)),
         _ => Err(NoRule::malformed(args)),

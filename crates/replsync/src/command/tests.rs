@@ -14,12 +14,16 @@ fn args(text: &str) -> Vec<Bytes> {
 }
 
 fn target(server: Server) -> Target {
-    Target { server, commands: None }
+    Target { server, commands: None, expiries: Expiries::Plain }
 }
 
 /// What becomes of a command, in words: `=` as it is, `- why`, `! why not`, or the commands with ` ; ` between.
 fn said(text: &str, server: Server) -> String {
-    match rewrite(&args(text), &target(server), NOW_MS) {
+    said_to(text, &target(server))
+}
+
+fn said_to(text: &str, target: &Target) -> String {
+    match rewrite(&args(text), target, NOW_MS) {
         Ok(Rewritten::AsIs) => "=".to_owned(),
         Ok(Rewritten::Dropped(why)) => format!("- {why}"),
         Ok(Rewritten::Replaced(commands)) => {
@@ -204,6 +208,46 @@ fn conditions_are_dropped_and_expiries_made_absolute() {
     );
 }
 
+/// 1,700,000,000,005 ms since the epoch and 5 ms since the epoch, with the shift of keys and that of fields.
+#[test]
+fn expiries_are_shifted_where_the_target_must_not_expire() {
+    let far = i64::MAX.to_string();
+    for (command, expected) in [
+        ("SET k v", "="),
+        ("SET k v KEEPTTL", "="),
+        ("SET k v PX 5", "SET k v PXAT 1152923204606846981"),
+        ("SET k v PXAT 1700000000005", "SET k v PXAT 1152923204606846981"),
+        ("SETEX k 5 v", "SET k v PXAT 1152923204606851976"),
+        ("GETEX k PXAT 1700000000005", "PEXPIREAT k 1152923204606846981"),
+        ("GETEX k PERSIST", "PERSIST k"),
+        ("EXPIRE k 5", "PEXPIREAT k 1152923204606851976"),
+        ("EXPIREAT k 1700000005", "PEXPIREAT k 1152923204606851976"),
+        ("PEXPIREAT k 1700000000005", "PEXPIREAT k 1152923204606846981"),
+        ("PEXPIREAT k 1700000000005 GT", "PEXPIREAT k 1152923204606846981"),
+        ("PEXPIREAT k -7", "PEXPIREAT k 1152921504606846977"),
+        ("PEXPIREAT k 1152923204606846981", "! beyond what can be moved"),
+        ("PERSIST k", "="),
+        ("MSETEX 1 a 1 PXAT 1700000000005", "SET a 1 PXAT 1152923204606846981"),
+        ("HPEXPIREAT h 1700000000005 FIELDS 1 f", "HPEXPIREAT h 36884372088837 FIELDS 1 f"),
+        ("HEXPIREAT h 1700000005 GT FIELDS 2 f g", "HPEXPIREAT h 36884372093832 GT FIELDS 2 f g"),
+        ("HPEXPIREAT h 35184372088832 FIELDS 1 f", "! beyond what can be moved"),
+        ("HSETEX h PXAT 1700000000005 FIELDS 1 f v", "HSETEX h PXAT 36884372088837 FIELDS 1 f v"),
+        ("HSETEX h KEEPTTL FIELDS 1 f v", "="),
+        ("HGETEX h PX 5 FIELDS 1 f", "HPEXPIREAT h 36884372088837 FIELDS 1 f"),
+        ("HPERSIST h FIELDS 1 f", "="),
+        ("RENAME a b", "="),
+    ] {
+        let target = Target { expiries: Expiries::Shifted, ..target(Server::redis(8, 6)) };
+        let said = said_to(command, &target);
+        match expected.strip_prefix("! ") {
+            Some(reason) => assert!(said.starts_with('!') && said.contains(reason), "{command}: {said}"),
+            None => assert_eq!(said, expected, "{command}"),
+        }
+    }
+    let target = Target { expiries: Expiries::Shifted, ..target(Server::redis(7, 4)) };
+    assert_eq!(said_to(&format!("PEXPIREAT k {far}"), &target), format!("PEXPIREAT k {far}"));
+}
+
 #[test]
 fn newer_commands_become_older_ones() {
     check(
@@ -370,7 +414,7 @@ fn what_must_not_be_sent_is_not() {
 #[test]
 fn the_targets_own_table_decides() {
     let listed = ["json.set", "set", "pexpireat"].into_iter().map(Bytes::from).collect();
-    let target = Target { server: Server::redis(7, 4), commands: Some(listed) };
+    let target = Target { server: Server::redis(7, 4), commands: Some(listed), expiries: Expiries::Plain };
     let rewrite = |text| rewrite(&args(text), &target, NOW_MS);
     assert_eq!(rewrite("JSON.SET k $ 1"), Ok(Rewritten::AsIs));
     assert_eq!(rewrite("SET k v"), Ok(Rewritten::AsIs));
@@ -461,6 +505,18 @@ proptest! {
             prop_assert!(!keys.is_empty() && keys.iter().all(|key| (1..command.len()).contains(key)));
         }
         let target = target(server);
+        let shifted = Target { expiries: Expiries::Shifted, ..target.clone() };
+        let in_reach = |sent: &[Bytes]| {
+            let at = expiry(sent).and_then(|expiry| number::<i64>(sent.get(expiry.argument)?));
+            at.is_some_and(|at| at < 1 << 45)
+        };
+        match rewrite(&command, &shifted, now_ms) {
+            Ok(Rewritten::AsIs) => prop_assert!(expiry(&command).is_none(), "{command:?}"),
+            Ok(Rewritten::Replaced(commands)) => {
+                prop_assert!(!commands.iter().any(|sent| in_reach(sent)), "{commands:?}");
+            }
+            Ok(Rewritten::Dropped(_)) | Err(_) => {}
+        }
         if let Ok(Rewritten::Replaced(commands)) = rewrite(&command, &target, now_ms) {
             for sent in &commands {
                 // What is sent carries no relative expiry, and needs no second rewriting.

@@ -90,6 +90,11 @@ impl Client {
         }
     }
 
+    /// The error for something that took longer than answers may.
+    pub fn slow(&self, what: &str) -> Error {
+        Error::Timeout { server: self.server.clone(), what: what.to_owned(), after: self.limit }
+    }
+
     /// The error for a reply of another kind than `args` has.
     pub fn unexpected<A: AsRef<[u8]>>(&self, args: &[A], reply: &Reply) -> Error {
         let command = args.first().map(|name| String::from_utf8_lossy(name.as_ref()).into_owned());
@@ -148,11 +153,10 @@ impl Client {
             tokio::try_join!(write, read)?;
             Ok(replies)
         };
-        let replies = timeout(self.limit, answer).await.map_err(|_| Error::Timeout {
-            server: self.server.clone(),
-            what: what.to_owned(),
-            after: self.limit,
-        })??;
+        let replies = match timeout(self.limit, answer).await {
+            Ok(replies) => replies?,
+            Err(_) => return Err(self.slow(what)),
+        };
         self.in_flight = false;
         Ok(replies)
     }
@@ -170,6 +174,11 @@ impl Pipelined {
     pub fn add<A: AsRef<[u8]>>(&mut self, args: &[A]) {
         write_command(&mut self.bytes, args);
         self.count += 1;
+    }
+
+    /// How many bytes they take.
+    pub fn len_bytes(&self) -> usize {
+        self.bytes.len()
     }
 
     /// How many commands there are.

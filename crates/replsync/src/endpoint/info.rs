@@ -21,6 +21,9 @@ pub struct Keyspace {
     pub keys: u64,
     /// Keys with an expiry.
     pub expires: u64,
+    /// Hashes that have fields with an expiry (`subexpiry` in Redis from 7.4 on, `keys_with_volatile_items` in
+    /// Valkey 9).
+    pub expiring_hashes: u64,
 }
 
 /// INFO, read.
@@ -70,7 +73,15 @@ impl Info {
         let keyspace = fields.iter().filter_map(|(name, value)| {
             let db = name.strip_prefix("db")?.parse().ok()?;
             let number = |name| value.split(',').find_map(|pair| pair.strip_prefix(name)?.parse().ok());
-            Some((db, Keyspace { keys: number("keys=")?, expires: number("expires=")? }))
+            let expiring_hashes = number("subexpiry=").or_else(|| number("keys_with_volatile_items="));
+            Some((
+                db,
+                Keyspace {
+                    keys: number("keys=")?,
+                    expires: number("expires=")?,
+                    expiring_hashes: expiring_hashes.unwrap_or(0),
+                },
+            ))
         });
         let keyspace = keyspace.collect();
         let run_id = field("run_id")?.clone();
@@ -90,6 +101,11 @@ impl Info {
     /// Keys in all databases.
     pub fn keys(&self) -> u64 {
         self.keyspace.values().map(|db| db.keys).sum()
+    }
+
+    /// Whether hash fields have expiries, in any database.
+    pub fn has_expiring_fields(&self) -> bool {
+        self.keyspace.values().any(|db| db.expiring_hashes > 0)
     }
 
     /// Whether cluster mode is on.
@@ -114,14 +130,14 @@ mod tests {
 
     const INFO: &str = "# Server\r\nredis_version:7.2.4\r\nvalkey_version:9.1.2\r\nrun_id:abc\r\n\r\n# Replication\r\n\
         role:master\r\nmaster_replid:0123456789abcdef0123456789abcdef01234567\r\nmaster_repl_offset:42\r\n\
-        # Keyspace\r\ndb0:keys=3,expires=1,avg_ttl=0,keys_with_volatile_items=0\r\ndb11:keys=5,expires=0,avg_ttl=0\r\n";
+        # Keyspace\r\ndb0:keys=3,expires=1,avg_ttl=0,keys_with_volatile_items=2\r\ndb11:keys=5,expires=0,avg_ttl=0\r\n";
 
     #[test]
     fn info_is_read() {
         let info = Info::parse(INFO).unwrap();
         assert_eq!(info.server.to_string(), "Valkey 9.1.2");
         assert_eq!((info.role, info.position.offset, info.keys()), (Role::Master, 42, 8));
-        assert_eq!(info.keyspace[&0], Keyspace { keys: 3, expires: 1 });
+        assert_eq!(info.keyspace[&0], Keyspace { keys: 3, expires: 1, expiring_hashes: 2 });
         assert!(!info.is_cluster());
     }
 

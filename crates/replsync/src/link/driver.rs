@@ -1,6 +1,6 @@
 //! The task that keeps the connection up and passes on what comes.
 
-use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::io;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,17 +9,15 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::Error;
-use crate::channel;
 use crate::endpoint::{Client, Endpoint, Socket};
 use crate::psync::{self, Announce, Position, Replica};
 use crate::resp::StreamCommand;
+use crate::spool;
 
 /// Received bytes are read in pieces of this size.
 const READ_BYTES: usize = 128 * 1024;
-/// How many events may wait for the consumer. Each holds at most what one read brought.
-const EVENTS_WAITING_MAX: usize = 32;
-/// … and how many bytes of them altogether, whatever the size of one.
-const BYTES_WAITING_MAX: u32 = 4 * 1024 * 1024;
+/// … unless this much is left of the last one. Events are slices of it, so a trickle must not get a new one each time.
+const READ_BYTES_MIN: usize = 32 * 1024;
 /// A master forks for each full resync that is asked for; where the answer gets lost every time, it must not go on.
 const FORKS_IN_VAIN_MAX: u32 = 3;
 /// Masters drop a replica that is silent for `repl-timeout`, 60 s; real replicas say ACK every second.
@@ -38,10 +36,13 @@ pub struct Config {
     pub reconnect_for: Duration,
     /// The first wait before a new try; each next one is twice as long, up to 5 s.
     pub backoff: Duration,
+    /// Where events wait for a consumer that is behind.
+    pub spool: spool::Config,
 }
 
 impl Config {
-    /// The usual: 5 s to connect, 60 s of silence (the servers' `repl-timeout`), 60 s of new tries.
+    /// The usual: 5 s to connect, 60 s of silence (the servers' `repl-timeout`), 60 s of new tries, the spool in the
+    /// folder for temporary files.
     pub fn new(announce: Announce) -> Self {
         Self {
             announce,
@@ -49,6 +50,7 @@ impl Config {
             silence_timeout: Duration::from_secs(60),
             reconnect_for: Duration::from_secs(60),
             backoff: Duration::from_millis(100),
+            spool: spool::Config::default(),
         }
     }
 }
@@ -82,37 +84,18 @@ pub enum Event {
     },
 }
 
-impl Event {
-    /// What it costs to hold, in bytes.
-    fn cost_bytes(&self) -> usize {
-        match self {
-            Event::Payload(bytes) => bytes.len(),
-            Event::Commands { commands, .. } => {
-                commands.iter().map(|(command, _)| command.cost_bytes()).sum()
-            }
-            _ => 0,
-        }
-    }
-}
-
 /// A running link. Dropping it ends the connection.
 #[derive(Debug)]
 pub struct Link {
-    events: channel::Receiver<Result<Event, Error>>,
+    events: spool::Receiver<Result<Event, Error>>,
 }
 
 impl Link {
     /// Starts a link to `master`: with a full resync, or from `resume` on.
     pub fn start(master: Endpoint, config: Config, resume: Option<Position>) -> Self {
-        let (sender, events) = channel::channel(EVENTS_WAITING_MAX, BYTES_WAITING_MAX);
-        let driver = Driver {
-            master,
-            config,
-            position: resume,
-            in_stream: resume.is_some(),
-            waiting: VecDeque::new(),
-            events: sender,
-        };
+        let (sender, events) = spool::queue(config.spool.clone());
+        let in_stream = resume.is_some();
+        let driver = Driver { master, config, position: resume, in_stream, events: sender };
         tokio::spawn(driver.run());
         Self { events }
     }
@@ -120,18 +103,47 @@ impl Link {
     /// What happens next. After an error there is nothing more: the link is down for good.
     pub async fn next(&mut self) -> Result<Event, Error> {
         match self.events.recv().await {
-            Some((event, _share)) => event,
-            None => Err(Error::Broken {
+            Ok(Some(event)) => event,
+            Ok(None) => Err(Error::Broken {
                 master: "the link".to_owned(),
                 position: None,
                 source: io::ErrorKind::NotConnected.into(),
             }),
+            Err(error) => Err(error.into()),
         }
+    }
+
+    /// Waits for the end that comes before all that was sent is taken: the spool cannot hold it. For a consumer that
+    /// takes nothing for now; [`next`](Self::next) tells it otherwise.
+    pub async fn failure(&mut self) -> Error {
+        self.events.failure().await.into()
+    }
+
+    /// How much of what the master has sent waits on disk.
+    pub fn spooled(&self) -> spool::Gauge {
+        self.events.gauge()
     }
 }
 
-/// The consumer has dropped the link.
-struct Unwanted;
+/// Why a connection is over.
+enum Over {
+    /// The consumer has dropped the link, or the spool has failed, which it is told.
+    Unwanted,
+    /// It failed.
+    Failed(Error),
+}
+
+impl From<spool::Closed> for Over {
+    fn from(spool::Closed: spool::Closed) -> Self {
+        Over::Unwanted
+    }
+}
+
+impl From<Error> for Over {
+    fn from(error: Error) -> Self {
+        Over::Failed(error)
+    }
+}
 
 /// A connection that ended.
 struct Ended {
@@ -139,19 +151,17 @@ struct Ended {
     synced: bool,
     /// Whether a full resync was asked for and not answered.
     in_vain: bool,
-    error: Error,
+    over: Over,
 }
 
 struct Driver {
     master: Endpoint,
     config: Config,
-    /// The end of what was taken in: passed on, or waiting.
+    /// The end of what was taken in: the consumer has it, or it waits in the spool.
     position: Option<Position>,
     /// Whether that position is in the stream: within an RDB no partial resync is possible.
     in_stream: bool,
-    /// What the consumer has yet to take. It outlives a connection: the next one begins behind it.
-    waiting: VecDeque<Event>,
-    events: channel::Sender<Result<Event, Error>>,
+    events: spool::Sender<Result<Event, Error>>,
 }
 
 impl Driver {
@@ -161,14 +171,9 @@ impl Driver {
         let mut forks_in_vain = 0;
         loop {
             let started = Instant::now();
-            let Ended { synced, in_vain, error } = match self.connection().await {
-                Ok(Unwanted) => return,
-                Err(ended) => ended,
-            };
+            let Ended { synced, in_vain, over } = self.connection().await;
+            let Over::Failed(error) = over else { return };
             forks_in_vain += u32::from(in_vain);
-            if !self.hand_over().await {
-                return;
-            }
             if synced {
                 // It was up: what counts is how long it is down now.
                 down_since = None;
@@ -176,21 +181,15 @@ impl Driver {
                 backoff = self.config.backoff;
             }
             let since = *down_since.get_or_insert(if synced { Instant::now() } else { started });
-            let last = if !error.is_transient() {
-                Some(error)
+            let (event, is_last) = if !error.is_transient() {
+                (Err(error), true)
             } else if since.elapsed() >= self.config.reconnect_for || forks_in_vain >= FORKS_IN_VAIN_MAX {
-                Some(Error::GaveUp { after: since.elapsed(), last: Box::new(error) })
+                (Err(Error::GaveUp { after: since.elapsed(), last: Box::new(error) }), true)
             } else {
                 tracing::warn!(%error, retry_in_ms = backoff.as_millis() as u64, "the replication link is down");
-                let down = Event::Down { error, retry_in: backoff };
-                if !self.events.send(Ok(down), 0).await {
-                    return;
-                }
-                None
+                (Ok(Event::Down { error, retry_in: backoff }), false)
             };
-            if let Some(last) = last {
-                // A consumer that has left wants to know nothing more.
-                let _ = self.events.send(Err(last), 0).await;
+            if self.events.send(event).is_err() || is_last {
                 return;
             }
             sleep(backoff.min(self.config.reconnect_for.saturating_sub(since.elapsed()))).await;
@@ -198,112 +197,111 @@ impl Driver {
         }
     }
 
-    /// Passes on all that waits; false when the consumer has left.
-    async fn hand_over(&mut self) -> bool {
-        while let Some(event) = self.waiting.pop_front() {
-            let cost = event.cost_bytes();
-            if !self.events.send(Ok(event), cost).await {
-                return false;
-            }
-        }
-        true
-    }
-
     /// One connection, from its beginning to its end.
-    async fn connection(&mut self) -> Result<Unwanted, Ended> {
-        let socket = Socket::connect(&self.master, self.config.connect_timeout).await;
-        let mut socket =
-            socket.map_err(|error| Ended { synced: false, in_vain: false, error: error.into() })?;
+    async fn connection(&mut self) -> Ended {
+        let mut socket = match Socket::connect(&self.master, self.config.connect_timeout).await {
+            Ok(socket) => socket,
+            Err(error) => {
+                return Ended { synced: false, in_vain: false, over: Over::Failed(error.into()) };
+            }
+        };
         let resume = self.position.filter(|_| self.in_stream);
         let credentials = self.master.login().cloned();
         let mut replica = Replica::new(credentials, self.config.announce.clone(), resume);
-        let ended = self.converse(&mut socket, &mut replica).await;
-        let (synced, in_vain) = (replica.is_synced(), replica.is_full_resync_pending());
-        ended.map_err(|error| Ended { synced, in_vain, error })
+        let Err(over) = self.converse(&mut socket, &mut replica).await;
+        Ended { synced: replica.is_synced(), in_vain: replica.is_full_resync_pending(), over }
     }
 
-    async fn converse(&mut self, socket: &mut Socket, replica: &mut Replica) -> Result<Unwanted, Error> {
+    /// Reads all that comes, as it comes: a master that is not read drops the link.
+    async fn converse(&mut self, socket: &mut Socket, replica: &mut Replica) -> Result<Infallible, Over> {
         let mut acks = interval(ACK_EVERY);
         acks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut shutdown = ShutdownWatch::default();
-        let events = self.events.clone();
         let mut heard = Instant::now();
+        let mut ticked = Instant::now();
         loop {
             if let Some(bytes) = replica.transmit() {
                 let sent = timeout(self.config.silence_timeout, socket.write_all(&bytes)).await;
                 sent.map_err(|_| self.silent())?.map_err(|source| self.broken(source))?;
             }
-            // The consumer comes first: while it is behind, nothing more is read.
-            let full = !self.waiting.is_empty();
-            let cost = self.waiting.front().map_or(0, Event::cost_bytes);
+            let input = replica.input();
+            if input.capacity() - input.len() < READ_BYTES_MIN {
+                input.reserve(READ_BYTES);
+            }
             tokio::select! {
-                room = events.room(cost), if full => match room {
-                    Some(room) => if let Some(event) = self.waiting.pop_front() { room.send(Ok(event)) },
-                    None => return Ok(Unwanted),
-                },
-                () = events.closed() => return Ok(Unwanted),
-                read = socket.read_buf(replica.input()), if !full => {
+                () = self.events.closed() => return Err(Over::Unwanted),
+                read = socket.read_buf(input) => {
                     match read {
-                        Ok(0) => return Err(self.broken(io::ErrorKind::UnexpectedEof.into())),
+                        Ok(0) => return Err(self.broken(io::ErrorKind::UnexpectedEof.into()).into()),
                         Ok(_) => heard = Instant::now(),
-                        Err(source) => return Err(self.broken(source)),
+                        Err(source) => return Err(self.broken(source).into()),
                     }
                     let asked = self.absorb(replica)?;
                     if asked && shutdown.is_announced(&self.master, self.config.connect_timeout).await {
-                        return Err(Error::ShuttingDown { master: self.master.to_string(), position: self.position });
+                        let (master, position) = (self.master.to_string(), self.position);
+                        return Err(Error::ShuttingDown { master, position }.into());
                     }
-                    replica.input().reserve(READ_BYTES);
                 }
                 _ = acks.tick() => {
                     replica.ack();
-                    if full {
-                        // We did not listen: the silence is ours.
-                        heard = Instant::now();
-                    } else if heard.elapsed() > self.config.silence_timeout {
-                        return Err(self.silent());
+                    // Where we did not get to listen (a disk that let the spool wait, a stopped process), the
+                    // silence is ours.
+                    heard += ticked.elapsed().saturating_sub(2 * ACK_EVERY);
+                    ticked = Instant::now();
+                    if heard.elapsed() > self.config.silence_timeout {
+                        return Err(self.silent().into());
                     }
                 }
             }
         }
     }
 
-    /// Turns what was read into events; true when the master asked for an ACK.
-    fn absorb(&mut self, replica: &mut Replica) -> Result<bool, Error> {
+    /// Passes on what was read, as events; true when the master asked for an ACK.
+    fn absorb(&mut self, replica: &mut Replica) -> Result<bool, Over> {
         let (mut commands, mut asked, mut result) = (Vec::new(), false, Ok(()));
         loop {
-            match replica.event() {
+            let event = match replica.event() {
                 Ok(None) => break,
-                Ok(Some(event)) => match event {
-                    psync::Event::FullResync(position) => {
-                        self.in_stream = false;
-                        self.waiting.push_back(Event::FullResync(position));
-                    }
-                    psync::Event::Continue(position) => self.waiting.push_back(Event::Resumed(position)),
-                    psync::Event::PayloadStart(len) => self.waiting.push_back(Event::PayloadStart(len)),
-                    psync::Event::Payload(bytes) => self.waiting.push_back(Event::Payload(bytes)),
-                    psync::Event::PayloadEnd => {
-                        self.in_stream = true;
-                        self.waiting.push_back(Event::PayloadEnd);
-                    }
-                    psync::Event::Command { command, offset } => commands.push((command, offset)),
-                    psync::Event::GetAck { command, offset } => {
-                        asked = true;
-                        commands.push((command, offset));
-                    }
-                },
+                Ok(Some(event)) => event,
                 Err(source) => {
                     result = Err(Error::Protocol { master: self.master.to_string(), source });
                     break;
                 }
-            }
+            };
+            let event = match event {
+                psync::Event::FullResync(position) => {
+                    self.in_stream = false;
+                    // What waits is void.
+                    self.events.clear();
+                    Event::FullResync(position)
+                }
+                psync::Event::Continue(position) => Event::Resumed(position),
+                psync::Event::PayloadStart(len) => Event::PayloadStart(len),
+                psync::Event::Payload(bytes) => Event::Payload(bytes),
+                psync::Event::PayloadEnd => {
+                    self.in_stream = true;
+                    Event::PayloadEnd
+                }
+                psync::Event::Command { command, offset } => {
+                    commands.push((command, offset));
+                    continue;
+                }
+                psync::Event::GetAck { command, offset } => {
+                    asked = true;
+                    commands.push((command, offset));
+                    continue;
+                }
+            };
+            self.events.send(Ok(event))?;
         }
         // What came before an error counts.
         if !commands.is_empty() {
             let arrived = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            self.waiting.push_back(Event::Commands { commands, arrived_ms: arrived.as_millis() as u64 });
+            self.events.send(Ok(Event::Commands { commands, arrived_ms: arrived.as_millis() as u64 }))?;
         }
         self.position = replica.position();
-        result.map(|()| asked)
+        result?;
+        Ok(asked)
     }
 
     fn broken(&self, source: io::Error) -> Error {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::endpoint;
 use crate::psync::{self, Position};
+use crate::spool;
 
 /// A link that is down, for this try or for good.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +57,9 @@ pub enum Error {
         /// Why the last try failed.
         last: Box<Error>,
     },
+    /// The consumer is too far behind, or what waited for it could not be read.
+    #[error(transparent)]
+    Spool(#[from] spool::Error),
 }
 
 fn at(position: &Option<Position>) -> String {
@@ -69,7 +73,7 @@ impl Error {
             Error::Connect(endpoint::Error::Connect { .. } | endpoint::Error::Timeout { .. }) => true,
             Error::Protocol { source, .. } => source.is_transient(),
             Error::Broken { .. } | Error::Silent { .. } | Error::ShuttingDown { .. } => true,
-            Error::Connect(_) | Error::GaveUp { .. } => false,
+            Error::Connect(_) | Error::GaveUp { .. } | Error::Spool(_) => false,
         }
     }
 }

@@ -1,13 +1,14 @@
 //! The replica link: a replication connection that is kept up.
 //!
-//! [`Link::start`] runs it in a task of its own, so that ACKs go out and keepalives come in however slow the
-//! consumer is. A broken connection is made anew and asks for a partial resync from the exact offset where it
+//! [`Link::start`] runs it in a task of its own, which reads all that comes and sends its ACKs however slow the
+//! consumer is: what that has yet to take waits in a [spool](crate::spool). A broken connection is made anew and asks for a partial resync from the exact offset where it
 //! broke; a master that can no longer give it answers with a full resync, which arrives as an event of its own
 //! and never as commands.
 
 mod driver;
 mod error;
 mod payload;
+mod spooled;
 
 pub use driver::{Config, Event, Link};
 pub use error::Error;

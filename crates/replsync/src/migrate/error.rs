@@ -1,9 +1,10 @@
 //! What ends a migration before its time.
 
 use crate::psync::{self, Position, ReplId};
-use crate::{apply, endpoint, link};
+use crate::{apply, compare, endpoint, link, spool};
 
 use super::Finding;
+use crate::server::Server;
 
 /// Why a migration failed.
 #[derive(Debug, thiserror::Error)]
@@ -49,14 +50,29 @@ pub enum Error {
         /// Whose history INFO tells of.
         replid: ReplId,
     },
-    /// The target has evicted keys meanwhile, which it does without an error.
+    /// The source was written to while expiries were put right, and something expired on the target meanwhile, which the
+    /// source may have renewed.
     #[error(
-        "the target has evicted {keys} keys since the copy began (maxmemory-policy): give it more memory, and run again"
+        "the source was written to again while expiries were put right, and keys expired on the target meanwhile: a renewal \
+         may be lost. Run again with --flush-target once its writers have stopped, or with --pause-source"
     )]
-    Evicted {
-        /// How many.
-        keys: u64,
-    },
+    ExpiredMeanwhile,
+    /// The job ended before the expiries on the target could be put right.
+    #[error(
+        "the target does not answer, so its expiries stay shifted: no key that should expire does. Run again with --flush-target"
+    )]
+    StillShifted,
+    /// The source cannot pause its writers alone.
+    #[error(
+        "--pause-source: {0} cannot pause writers alone (CLIENT PAUSE … WRITE is of Redis 6.2); leave it out"
+    )]
+    NoPause(Server),
+    /// The spool's folder is of no use.
+    #[error(transparent)]
+    Spool(#[from] spool::Error),
+    /// Both sides could not be compared.
+    #[error("comparing both sides: {0}")]
+    Compare(#[from] compare::Error),
     /// The job had to start anew, and that failed, too. The target holds a part of the copy, or nothing.
     #[error("{cut}; starting anew failed: {last}")]
     NotAnew {
@@ -95,24 +111,35 @@ pub enum ErrorKind {
 impl Error {
     /// Whether the link could not go on where it was, so that only a new copy helps.
     pub(super) fn is_cut(&self) -> bool {
-        matches!(self, Error::CopyCut { .. } | Error::FullResyncAgain { .. })
+        match self {
+            // The link is gone, and the next copy would not fit either.
+            Error::CopyCut { source: link::Error::Spool(_), .. } => false,
+            Error::CopyCut { .. } | Error::FullResyncAgain { .. } => true,
+            _ => false,
+        }
     }
 
     /// What this means to the one who runs the job.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Error::Refused(finding) => finding.kind,
+            Error::NoPause(_) => ErrorKind::Usage,
+            Error::Spool(_) => ErrorKind::Unreachable,
             // The stream broke off in the middle: the target is a fragment of what was to come.
             Error::Link(link::Error::Protocol { source: psync::Error::Stream { .. }, .. }) => {
                 ErrorKind::Unsafe
             }
+            // So it did on our side.
+            Error::Link(link::Error::Spool(_)) => ErrorKind::Unsafe,
             Error::Endpoint(_) | Error::Link(_) => ErrorKind::Unreachable,
             Error::CopyCut { .. }
             | Error::FullResyncAgain { .. }
             | Error::AnotherHistory { .. }
             | Error::NotAnew { .. }
             | Error::SourceIsEmpty { .. }
-            | Error::Evicted { .. } => ErrorKind::Unsafe,
+            | Error::ExpiredMeanwhile
+            | Error::StillShifted => ErrorKind::Unsafe,
+            Error::Compare(_) => ErrorKind::Unreachable,
             Error::StoppedEarly => ErrorKind::Stopped,
             Error::Apply(apply::Error::Connection(_)) => ErrorKind::Unreachable,
             Error::Apply(apply::Error::Refused { reply, .. }) if is_the_targets_state(reply) => {

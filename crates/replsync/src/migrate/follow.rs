@@ -2,40 +2,38 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
-use super::job::Job;
-use super::{Ended, Error, Phase, Until};
+use super::job::{Job, Stage};
+use super::{Error, Phase};
 use crate::apply::{Batch, Copied, Follower};
 use crate::channel::{Room, Sender};
+use crate::command::{self, Class};
 use crate::endpoint::Info;
-use crate::link::Event;
+use crate::link::{self, Event, Link};
 use crate::psync::Position;
+use crate::resp::StreamCommand;
 
 /// How often a source whose history is not the link's is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 
 impl Job {
-    /// Applies the stream from `start` on, behind the copy, until it is time to end.
-    pub(super) async fn follow(&mut self, start: Position, copied: Copied) -> Result<Ended, Error> {
+    /// Applies the stream from `start` on, behind the copy, until the target has everything up to where the source
+    /// was when the copy was in.
+    pub(super) async fn catch_up(&mut self, start: Position, copied: Copied) -> Result<(), Error> {
         self.follower =
             Some(Follower::new(self.target.clone(), self.source.server, start.offset, copied.stream_db));
         self.done.copied = Some(copied);
         // Once this is answered, the copy is in.
         self.waiting.push_back(Batch::marker(start.offset));
-        self.progress.send_modify(|progress| progress.phase = Phase::CatchingUp);
+        self.enter(Phase::CatchingUp);
         let goal = self.source_now().await?;
         self.done.forks = goal.number("total_forks");
         self.follow_to(goal.position.offset).await?;
         self.done.caught_up = true;
-        self.progress.send_modify(|progress| progress.phase = Phase::Following);
+        self.enter(Phase::Following);
         tracing::info!(offset = goal.position.offset, "caught up");
-        if self.options.until == Until::CaughtUp {
-            return Ok(Ended::CaughtUp);
-        }
-        loop {
-            self.follow_to(u64::MAX).await?;
-        }
+        Ok(())
     }
 
     /// The source's INFO now, of the very history that the link follows. A promoted source or one behind a balancer
@@ -65,44 +63,75 @@ impl Job {
 
     /// Applies the stream until the target has answered for `goal`. Nothing is lost when this is dropped.
     pub(super) async fn follow_to(&mut self, goal: u64) -> Result<(), Error> {
+        while self.applied_offset().is_none_or(|offset| offset < goal) {
+            self.step(None, true).await?;
+        }
+        self.note_applied();
+        Ok(())
+    }
+
+    /// Follows until nothing was written to the source for that long, and everything is applied.
+    pub(super) async fn follow_until_quiet(&mut self, quiet: Duration) -> Result<(), Error> {
         loop {
-            if self.applied.borrow().offset.is_some_and(|offset| offset >= goal) {
-                self.note_applied();
-                return Ok(());
+            while let left @ 1.. = quiet.saturating_sub(self.last_write.elapsed()).as_micros() {
+                let left = Duration::from_micros(u64::try_from(left).unwrap_or(u64::MAX));
+                self.step(Some(Instant::now() + left), true).await?;
             }
-            let batches = self.batches.clone();
-            let next_bytes = self.waiting.front().map(Batch::len_bytes);
-            tokio::select! {
-                error = self.pipeline.failure() => return Err(error.into()),
-                Ok(()) = self.applied.changed() => self.note_applied(),
-                room = room_for(&batches, next_bytes), if next_bytes.is_some() => match room {
-                    Some(room) => if let Some(batch) = self.waiting.pop_front() { room.send(batch) },
-                    None => return Err(self.pipeline.failure().await.into()),
-                },
-                offset = self.watch.changed() => {
-                    self.progress.send_modify(|progress| progress.source_offset = Some(offset));
-                }
-                // While the target is behind, nothing more is taken in.
-                event = self.link.next(), if next_bytes.is_none() => self.take(event.map_err(Error::Link)?)?,
+            // What the source has written by now may still be on its way.
+            let goal = self.source_now().await?;
+            self.follow_to(goal.position.offset).await?;
+            if self.last_write.elapsed() >= quiet {
+                return Ok(());
             }
         }
     }
 
-    /// Takes in what happened on the link.
-    fn take(&mut self, event: Event) -> Result<(), Error> {
-        let (Some(follower), Some(start)) = (&mut self.follower, self.done.start) else { return Ok(()) };
-        match event {
-            Event::Commands { commands, arrived_ms } => {
-                let received = commands.last().map_or(0, |(_, offset)| *offset);
-                for (command, offset) in commands {
-                    follower.command(command, offset, arrived_ms)?;
-                    if follower.is_full() {
-                        self.waiting.extend(follower.take());
-                    }
-                }
-                self.waiting.extend(follower.take());
-                self.progress.send_modify(|progress| progress.received_offset = received);
+    /// Waits until the target has answered for all that was taken in, without taking in more.
+    pub(super) async fn settle(&mut self) -> Result<(), Error> {
+        let Some(boundary) = self.follower.as_ref().map(Follower::boundary) else { return Ok(()) };
+        while !self.waiting.is_empty() || self.applied_offset().is_none_or(|offset| offset < boundary) {
+            self.step(None, false).await?;
+        }
+        self.note_applied();
+        Ok(())
+    }
+
+    fn applied_offset(&self) -> Option<u64> {
+        self.applied.borrow().offset
+    }
+
+    /// Waits for one thing to happen, at most until `deadline`, and sees to it. Nothing is lost when this is dropped.
+    pub(super) async fn step(&mut self, deadline: Option<Instant>, taking: bool) -> Result<(), Error> {
+        let batches = self.batches.clone();
+        let next_bytes = self.waiting.front().map(Batch::len_bytes);
+        // While the target is behind, nothing more is taken in: the link keeps it.
+        let taking = taking && next_bytes.is_none() && !self.disturbed;
+        tokio::select! {
+            error = self.pipeline.failure(), if batches.is_some() => return Err(error.into()),
+            Ok(()) = self.applied.changed() => self.note_applied(),
+            room = room_for(&batches, next_bytes), if next_bytes.is_some() => match room {
+                Some(room) => if let Some(batch) = self.waiting.pop_front() { room.send(batch) },
+                None => return Err(self.pipeline.failure().await.into()),
+            },
+            offset = self.watch.changed() => {
+                self.progress.send_modify(|progress| progress.source_offset = Some(offset));
+                self.note_applied();
             }
+            Ok(()) = self.throttled.changed() => {
+                let throttled = *self.throttled.borrow_and_update();
+                self.progress.send_modify(|progress| progress.throttled = throttled);
+            }
+            event = next(&mut self.link, taking) => self.take(event.map_err(Error::Link)?)?,
+            () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {}
+        }
+        Ok(())
+    }
+
+    /// Takes in what happened on the link.
+    pub(super) fn take(&mut self, event: Event) -> Result<(), Error> {
+        let (Some(follower), Some(start)) = (&self.follower, self.done.start) else { return Ok(()) };
+        match event {
+            Event::Commands { commands, arrived_ms } => self.take_commands(commands, arrived_ms)?,
             Event::Resumed(position) => {
                 tracing::info!(%position, "the replication link goes on");
                 self.done.start = Some(Position { replid: position.replid, ..start });
@@ -121,6 +150,55 @@ impl Job {
             Event::PayloadStart(_) | Event::Payload(_) | Event::PayloadEnd => {}
         }
         Ok(())
+    }
+
+    fn take_commands(
+        &mut self,
+        mut commands: Vec<(StreamCommand, u64)>,
+        arrived_ms: u64,
+    ) -> Result<(), Error> {
+        let Some(follower) = &mut self.follower else { return Ok(()) };
+        self.received = commands.last().map_or(self.received, |(_, offset)| *offset);
+        if commands.iter().any(|(command, _)| command::classify(&command.args) == Class::Write) {
+            self.last_write = Instant::now();
+            self.writes += 1;
+        }
+        match self.stage {
+            Stage::Applying => {}
+            Stage::Over => return Ok(()),
+            Stage::Landed => {
+                // What a key that expired too early could spoil waits until expiries are out of reach again.
+                let spoiled = commands.iter().position(|(command, _)| {
+                    command::classify(&command.args) == Class::Write && !command::only_deletes(&command.args)
+                });
+                if let Some(at) = spoiled {
+                    self.disturbed = true;
+                    self.held = Some(Event::Commands { commands: commands.split_off(at), arrived_ms });
+                }
+            }
+        }
+        let Some((_, received)) = commands.last() else { return Ok(()) };
+        let received = *received;
+        for (command, offset) in commands {
+            follower.command(command, offset, arrived_ms)?;
+            if follower.is_full() {
+                self.waiting.extend(follower.take());
+            }
+        }
+        self.waiting.extend(follower.take());
+        self.progress.send_modify(|progress| {
+            progress.received_offset = received;
+            progress.behind_since_ms.get_or_insert(arrived_ms);
+        });
+        Ok(())
+    }
+}
+
+/// What happens next on the link; while nothing is to be taken in, only its failure.
+async fn next(link: &mut Link, taking: bool) -> Result<Event, link::Error> {
+    match taking {
+        true => link.next().await,
+        false => Err(link.failure().await),
     }
 }
 

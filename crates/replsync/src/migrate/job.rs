@@ -6,22 +6,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::examine::{Agreed, Destination, Source, refuse};
+use super::pause::Pause;
 use super::source::{Asker, SourceWatch};
-use super::{Ended, Error, Options, Phase, Progress, Report, Severity};
-use crate::apply::{Applied, Batch, Copied, Follower, Pipeline, Target};
+use super::{Ended, Error, Options, Phase, Progress, Report, Severity, Until, Verification};
+use crate::apply::{self, Applied, Batch, Copied, Follower, Pipeline, Swept, Target, Throttle};
 use crate::channel::Sender;
 use crate::endpoint::{Client, Endpoint, Info};
 use crate::link::{self, Event, Link};
 use crate::psync::{Announce, Position};
 use crate::server::{Product, Server};
 
-/// Told to stop, the job still fetches what the source has written by then, for at most this long.
-const DRAIN: Duration = Duration::from_secs(5);
-/// Then it waits for the target's answers for at most this long.
-const LAST_ANSWERS: Duration = Duration::from_secs(10);
 /// Deleting everything takes a target a while.
 const FLUSH: Duration = Duration::from_secs(600);
 
@@ -42,10 +39,17 @@ pub async fn migrate(
         () = &mut stop => return Err(Error::StoppedEarly),
     };
     let ended = tokio::select! {
-        ended = job.run() => ended?,
-        () = &mut stop => Ended::Stopped,
+        ended = job.run() => ended,
+        () = &mut stop => Ok(Ended::Stopped),
     };
-    job.end(ended).await
+    let ended = match ended {
+        Ok(ended) => job.end(ended).await,
+        Err(error) => Err(error),
+    };
+    if ended.is_err() {
+        job.leave().await;
+    }
+    ended
 }
 
 /// What has been done so far.
@@ -59,9 +63,26 @@ pub(super) struct Done {
     pub(super) restarts: u32,
     /// The source's count of forks when the copy was in.
     pub(super) forks: Option<u64>,
+    pub(super) verification: Option<Verification>,
+    /// What the sweep that put the expiries right has done, once it was whole.
+    pub(super) swept: Option<Swept>,
+    /// How long the source's writers were paused.
+    pub(super) paused: Option<Duration>,
+}
+
+/// What becomes of the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// It is applied, with expiries out of the target's reach.
+    Applying,
+    /// Expiries are being put right, or were: deletions alone are applied.
+    Landed,
+    /// Nothing is applied any more; that the source writes is noticed.
+    Over,
 }
 
 pub(super) struct Job {
+    pub(super) from: Endpoint,
     pub(super) to: Endpoint,
     pub(super) options: Options,
     pub(super) started: Instant,
@@ -75,10 +96,22 @@ pub(super) struct Job {
     /// Dropped when nothing more is to be sent.
     pub(super) batches: Option<Sender<Batch>>,
     pub(super) applied: watch::Receiver<Applied>,
+    /// Whether sending waits for the target's own replicas.
+    pub(super) throttled: watch::Receiver<bool>,
     /// Exists while the stream is followed.
     pub(super) follower: Option<Follower>,
     /// Batches that the pipeline has yet to take.
     pub(super) waiting: VecDeque<Batch>,
+    pub(super) stage: Stage,
+    /// Landed, when the source wrote more than deletions: they wait here, and nothing more is taken in.
+    pub(super) disturbed: bool,
+    pub(super) held: Option<Event>,
+    /// The stream's offset that was taken in.
+    pub(super) received: u64,
+    /// When the source was written to last, and how often that was noticed.
+    pub(super) last_write: Instant,
+    pub(super) writes: u64,
+    pub(super) pause: Option<Pause>,
     pub(super) watch: SourceWatch,
     pub(super) progress: watch::Sender<Progress>,
     pub(super) done: Done,
@@ -99,8 +132,13 @@ impl Job {
         };
         let mut source = Source::examine(&from, options.timeout, agreed).await?;
         refuse(&source.findings)?;
-        let destination = Destination::examine(&mut source, &to, options.timeout, agreed).await?;
+        if options.pause_source.is_some() && !source.info.server.has((6, 2), None) {
+            return Err(Error::NoPause(source.info.server));
+        }
+        let mut destination = Destination::examine(&mut source, &to, options.timeout, agreed).await?;
         refuse(&destination.findings)?;
+        // A job that ends without it would leave expiries shifted: better not to begin.
+        apply::try_sweep(&mut destination.client, destination.info.server).await?;
         for finding in source.findings.iter().chain(&destination.findings) {
             match finding.severity {
                 Severity::Note => tracing::info!("{finding}"),
@@ -114,20 +152,34 @@ impl Job {
             progress.phase = Phase::Waiting;
             progress.keys_total = source.info.keys();
         });
-        let (pipeline, batches) = Pipeline::start(destination.client.into_socket(), to.to_string());
+        options.spool.check()?;
+        let evicted = destination.info.number("evicted_keys").unwrap_or(0);
+        let throttle = Throttle::new(to.clone(), options.timeout, evicted);
+        let throttled = throttle.waiting();
+        let socket = destination.client.into_socket();
+        let (pipeline, batches) = Pipeline::start(socket, to.to_string(), throttle);
         Ok(Self {
             started,
+            throttled,
+            stage: Stage::Applying,
+            disturbed: false,
+            held: None,
+            received: 0,
+            last_write: started,
+            writes: 0,
+            pause: None,
             link: Link::start(from.clone(), link_config(&source.info, &options), None),
             watch: SourceWatch::start(from.clone(), options.timeout),
             applied: pipeline.applied(),
             pipeline,
             batches: Some(batches),
             target: Arc::new(destination.target),
-            evicted: destination.info.number("evicted_keys").unwrap_or(0),
+            evicted,
             follower: None,
             waiting: VecDeque::new(),
             source: source.info,
-            asker: Asker::new(from, options.timeout, Some(source.client)),
+            asker: Asker::new(from.clone(), options.timeout, Some(source.client)),
+            from,
             to,
             options,
             progress,
@@ -160,7 +212,56 @@ impl Job {
 
     async fn copy_and_follow(&mut self, start: Position) -> Result<Ended, Error> {
         let copied = self.copy(start).await?;
-        self.follow(start, copied).await
+        self.catch_up(start, copied).await?;
+        match self.options.until {
+            Until::Stopped => loop {
+                self.follow_to(u64::MAX).await?;
+            },
+            Until::CaughtUp => {
+                self.verify_if_asked().await?;
+                self.pause_writers().await?;
+                let goal = self.source_now().await?;
+                self.follow_to(goal.position.offset).await?;
+                self.settle().await?;
+                self.land().await?;
+                Ok(Ended::CaughtUp)
+            }
+            Until::Quiet(quiet) => {
+                self.follow_until_quiet(quiet).await?;
+                self.verify_if_asked().await?;
+                loop {
+                    // Whoever wrote meanwhile makes us wait again.
+                    self.follow_until_quiet(quiet).await?;
+                    self.pause_writers().await?;
+                    let landed = self.land_if_quiet(quiet).await?;
+                    self.unpause_writers().await;
+                    if landed {
+                        return Ok(Ended::Quiet);
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) async fn verify_if_asked(&mut self) -> Result<(), Error> {
+        if let Some(limit) = self.options.verify {
+            self.done.verification = Some(self.verify(limit).await?);
+        }
+        Ok(())
+    }
+
+    /// Holds up the source's writers, where that is asked, for the last look.
+    pub(super) async fn pause_writers(&mut self) -> Result<(), Error> {
+        if let Some(limit) = self.options.pause_source {
+            self.pause = Pause::begin(&self.from, limit, self.options.timeout).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn unpause_writers(&mut self) {
+        if let Some(pause) = self.pause.take() {
+            self.done.paused = Some(pause.end().await);
+        }
     }
 
     /// Waits for the source to offer a full resync.
@@ -198,7 +299,9 @@ impl Job {
         self.pipeline.finish().await?;
         flush(&self.to, self.target.server(), self.options.timeout).await?;
         let client = Client::connect(&self.to, self.options.timeout).await?;
-        let (pipeline, batches) = Pipeline::start(client.into_socket(), self.to.to_string());
+        let throttle = Throttle::new(self.to.clone(), self.options.timeout, self.evicted);
+        self.throttled = throttle.waiting();
+        let (pipeline, batches) = Pipeline::start(client.into_socket(), self.to.to_string(), throttle);
         (self.applied, self.pipeline, self.batches) = (pipeline.applied(), pipeline, Some(batches));
         Ok(start)
     }
@@ -219,79 +322,24 @@ impl Job {
         });
     }
 
+    pub(super) fn enter(&mut self, phase: Phase) {
+        self.progress.send_modify(|progress| progress.phase = phase);
+    }
+
     pub(super) fn note_applied(&mut self) {
         let applied = *self.applied.borrow_and_update();
+        let spooled_bytes = self.link.spooled().bytes();
         self.progress.send_modify(|progress| {
             progress.keys = applied.keys;
             progress.commands = applied.commands;
             progress.sent_bytes = applied.bytes;
             progress.applied_offset = applied.offset.unwrap_or(progress.applied_offset);
-        });
-    }
-
-    /// Fetches what is on its way, looks at the target once more, and reports.
-    async fn end(mut self, ended: Ended) -> Result<Report, Error> {
-        if ended == Ended::Stopped && self.follower.is_some() {
-            let began = Instant::now();
-            let drained = timeout(DRAIN, async {
-                let goal = self.source_now().await?;
-                self.follow_to(goal.position.offset).await
-            });
-            self.done.caught_up = match drained.await {
-                Ok(Ok(())) => true,
-                Ok(Err(error @ (Error::Apply(_) | Error::FullResyncAgain { .. }))) => return Err(error),
-                Ok(Err(_)) | Err(_) => false,
+            progress.behind_since_ms = match applied.offset {
+                Some(offset) if offset >= progress.received_offset => None,
+                _ => progress.behind_since_ms.max(applied.arrived_ms),
             };
-            tracing::debug!(took_ms = began.elapsed().as_millis() as u64, "drained");
-        }
-        self.batches = None;
-        match timeout(LAST_ANSWERS, self.pipeline.finish()).await {
-            Ok(finished) => finished?,
-            // A target that does not answer is not to be waited for; what it has answered for is known. Who is done
-            // has had all its answers.
-            Err(_) => self.done.caught_up &= ended == Ended::CaughtUp,
-        }
-        self.refuse_evictions().await?;
-        let applied = *self.applied.borrow();
-        // The first offset is answered for behind the last key of the copy.
-        let position =
-            self.done.start.zip(applied.offset).map(|(start, offset)| Position { offset, ..start });
-        let mut copied = self.done.copied.unwrap_or_default();
-        if position.is_none() {
-            copied.keys = applied.keys;
-        }
-        let forks = self.source.number("total_forks").zip(self.done.forks);
-        Ok(Report {
-            ended,
-            caught_up: self.done.caught_up,
-            copied_all: position.is_some(),
-            from: self.source.server,
-            to: self.target.server(),
-            position,
-            commands: applied.commands,
-            copied,
-            dropped: self.follower.as_ref().map(Follower::dropped).unwrap_or_default(),
-            reconnects: self.done.reconnects,
-            restarts: self.done.restarts,
-            forks: forks.map(|(before, after)| after.saturating_sub(before)),
-            took: self.started.elapsed(),
-        })
-    }
-
-    /// A target that evicts has lost keys without an error.
-    async fn refuse_evictions(&mut self) -> Result<(), Error> {
-        let look = async {
-            let mut client = Client::connect(&self.to, self.options.timeout).await?;
-            client.info().await
-        };
-        match look.await.map(|info| info.number("evicted_keys").unwrap_or(0)) {
-            Ok(now) if now > self.evicted => Err(Error::Evicted { keys: now - self.evicted }),
-            Ok(_) => Ok(()),
-            Err(error) => {
-                tracing::warn!("nobody knows whether the target has evicted keys: {error}");
-                Ok(())
-            }
-        }
+            progress.spooled_bytes = spooled_bytes;
+        });
     }
 }
 
@@ -305,6 +353,7 @@ fn link_config(source: &Info, options: &Options) -> link::Config {
     link::Config {
         connect_timeout: options.timeout,
         reconnect_for: options.reconnect_for,
+        spool: options.spool.clone(),
         ..link::Config::new(announce)
     }
 }

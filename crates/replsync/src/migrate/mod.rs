@@ -5,21 +5,28 @@
 //!   ► full sync from the source: RDB ► a thread parses it ► commands for the target
 //!   ► the stream behind the RDB, rewritten for the target, transaction by transaction
 //!   ► caught up: applied up to the offset that the source reported after the copy was in
+//!   ► compare both sides, if told ► land: expiries, out of reach until now, are put right
 //! ```
 //!
-//! The target is written as by an ordinary client; it stays a master and needs no configuration.
+//! The target is written as by an ordinary client; it stays a master and needs no configuration. As a master it expires
+//! keys by its own clock, and would lose what the source renews while it lags: so until the end its expiries are
+//! [out of reach](crate::shift).
 
 mod copy;
+mod ending;
 mod error;
 mod examine;
 mod follow;
 mod job;
+mod land;
 mod options;
+mod pause;
 mod report;
 mod source;
+mod verify;
 
 pub use error::{Error, ErrorKind};
 pub use examine::{Clock, Examination, Finding, Memory, Persistence, Seen, Severity, Subject, examine};
 pub use job::migrate;
 pub use options::{Options, Until};
-pub use report::{Ended, Phase, Progress, Report};
+pub use report::{Ended, Phase, Progress, Report, Verdict, Verification};

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::apply::{Copied, Dropped};
+use crate::apply::{Copied, Dropped, Swept};
+use crate::compare::{Difference, Precision};
 use crate::psync::Position;
 use crate::server::Server;
 
@@ -20,6 +21,10 @@ pub enum Phase {
     CatchingUp,
     /// The stream is applied as it comes.
     Following,
+    /// Both sides are compared, while the stream is applied.
+    Verifying,
+    /// Expiries, out of the target's reach until now, are put right.
+    Sweeping,
 }
 
 /// How far a migration has got.
@@ -43,6 +48,19 @@ pub struct Progress {
     pub received_offset: u64,
     /// The stream's offset that the target has answered for.
     pub applied_offset: u64,
+    /// When the oldest command arrived that the target has not answered for, in milliseconds since the epoch by our
+    /// clock: not later than that.
+    pub behind_since_ms: Option<u64>,
+    /// Bytes of the stream and the copy that wait on disk.
+    pub spooled_bytes: u64,
+    /// Whether sending waits for the target's own replicas.
+    pub throttled: bool,
+    /// Keys of both sides that were compared.
+    pub keys_verified: u64,
+    /// Keys that differed when they were read last.
+    pub keys_differing: u64,
+    /// Keys that the sweep has looked at.
+    pub keys_swept: u64,
     /// The source's own offset when it was last asked.
     pub source_offset: Option<u64>,
     /// Whether the link is down and being tried again.
@@ -58,6 +76,11 @@ impl Progress {
     pub fn lag_bytes(&self) -> u64 {
         self.source_offset.unwrap_or(0).max(self.received_offset).saturating_sub(self.applied_offset)
     }
+
+    /// For how long the oldest command that the target has not answered for has waited, in milliseconds.
+    pub fn lag_ms(&self, now_ms: u64) -> u64 {
+        self.behind_since_ms.map_or(0, |since_ms| now_ms.saturating_sub(since_ms))
+    }
 }
 
 /// Why a migration ended.
@@ -65,8 +88,36 @@ impl Progress {
 pub enum Ended {
     /// It was caught up, as was asked.
     CaughtUp,
+    /// Nothing was written to the source for as long as was asked.
+    Quiet,
     /// It was told to stop.
     Stopped,
+}
+
+/// What comparing both sides has shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Every key was seen to be equal, and the functions.
+    Equal,
+    /// Something differs, and nobody writes.
+    Differs,
+    /// Something still differed while clients wrote to the source: it may be on its way.
+    DiffersUnderWrites,
+}
+
+/// A comparison of both sides.
+#[derive(Clone, Debug)]
+pub struct Verification {
+    /// What it has shown.
+    pub verdict: Verdict,
+    /// Keys that were compared.
+    pub keys: u64,
+    /// What differs, by database and key.
+    pub differences: Vec<Difference>,
+    /// How many differences there were beyond those.
+    pub more: u64,
+    /// How exactly expiries were compared.
+    pub precision: Precision,
 }
 
 /// What a migration did.
@@ -79,6 +130,14 @@ pub struct Report {
     pub caught_up: bool,
     /// Whether the copy is whole. Without it the target is a fragment.
     pub copied_all: bool,
+    /// What comparing both sides has shown, where that was asked and done.
+    pub verification: Option<Verification>,
+    /// What putting the expiries right has done. Without it they are still shifted: no key that should expire does.
+    pub swept: Option<Swept>,
+    /// The most bytes of the stream and the copy that ever waited on disk.
+    pub spooled_bytes_max: u64,
+    /// How long the source's writers were held up.
+    pub paused: Option<Duration>,
     /// The source.
     pub from: Server,
     /// The target.
@@ -100,4 +159,15 @@ pub struct Report {
     pub forks: Option<u64>,
     /// How long it took.
     pub took: Duration,
+}
+
+impl Report {
+    /// Whether the target holds just what the source held at [`position`](Self::position): everything was applied, expiries
+    /// are as they were, nothing was left behind. A comparison that found differences says otherwise.
+    pub fn is_exact(&self) -> bool {
+        let left_behind = self.copied.module_aux_dropped + self.copied.idempotent_streams;
+        let equal = self.verification.as_ref().is_none_or(|seen| seen.verdict == Verdict::Equal);
+        let expiries = self.swept.is_some_and(|swept| swept.inexact == 0);
+        self.caught_up && self.position.is_some() && expiries && left_behind == 0 && equal
+    }
 }

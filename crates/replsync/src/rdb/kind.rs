@@ -330,6 +330,12 @@ impl Kind {
         self.row().encoding
     }
 
+    /// Whether this is a hash whose fields may expire.
+    pub fn has_field_expiries(self) -> bool {
+        use Kind::{HashTtl, HashTtlListpack, HashTtlListpackPreGa, HashTtlPreGa, ValkeyHashTtl};
+        matches!(self, HashTtl | HashTtlListpack | HashTtlPreGa | HashTtlListpackPreGa | ValkeyHashTtl)
+    }
+
     #[inline]
     pub(super) fn grammar(self) -> &'static [Op] {
         self.row().grammar

@@ -24,6 +24,7 @@
 mod decode;
 pub mod dump;
 mod element;
+mod encode;
 mod error;
 mod input;
 mod intset;
@@ -42,6 +43,7 @@ mod zipmap;
 
 pub use decode::{decode, decode_string};
 pub use element::{ArrayValue, Element, Idmp, StreamId};
+pub use encode::rewrite_field_expiries;
 pub use error::Error;
 pub use input::{Buffered, Input, Slice};
 pub use item::{Checksum, Entry, Item, ModuleAux};

@@ -7,7 +7,6 @@ use bytes::Bytes;
 use super::super::ErrorKind;
 use super::facts::items;
 use super::finding::{Finding, Subject, counted};
-use super::pair::has_field_expiries_in;
 use crate::endpoint::{Client, Endpoint, Error, Info, Pipelined};
 use crate::resp::Reply;
 use crate::server::Server;
@@ -49,7 +48,7 @@ impl Leftovers {
     ) -> Result<Self, String> {
         let mut found = Self::default();
         let with_expiries = info.keyspace.iter().filter_map(|(db, keyspace)| {
-            let fields = has_field_expiries_in(info, *db);
+            let fields = keyspace.expiring_hashes > 0;
             (keyspace.expires > 0 || fields).then_some((*db, fields))
         });
         let databases: Vec<_> = with_expiries.collect();

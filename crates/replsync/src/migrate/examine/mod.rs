@@ -29,6 +29,7 @@ use std::time::Duration;
 
 use super::Error;
 use crate::apply::Target;
+use crate::command::Expiries;
 use crate::endpoint::{Client, Endpoint, Info};
 use facts::Facts;
 use leftovers::Leftovers;
@@ -166,7 +167,7 @@ impl Destination {
     ) -> Result<Self, Error> {
         let mut client = Client::connect(to, timeout).await?;
         let info = client.info().await?;
-        let target = Target::inspect(&mut client, &info).await?;
+        let target = Target::inspect(&mut client, &info, Expiries::Shifted).await?;
         let mut facts = Facts::ask(&mut client, info).await?;
         let needs = needs::of_target(facts.info.server, &source.facts, agreed);
         facts.keep_permissions(Permissions::ask(&mut client, to, &facts.info, needs).await?);

@@ -6,7 +6,6 @@ use super::super::ErrorKind;
 use super::facts::Facts;
 use super::finding::{Finding, Subject, counted, listed};
 use super::{clocks, settings};
-use crate::endpoint::Info;
 use crate::server::Server;
 
 const SUBJECT: Subject = Subject::Pair;
@@ -36,7 +35,7 @@ fn lost(source: &Facts, target: &Facts) -> Vec<Finding> {
     if source.functions.unwrap_or(0) > 0 && !server.has((7, 0), None) {
         would_lose(format!("the source has functions, and {server} has none"));
     }
-    if has_field_expiries(&source.info) && !server.has((7, 4), Some((9, 0))) {
+    if source.info.has_expiring_fields() && !server.has((7, 4), Some((9, 0))) {
         would_lose(format!("hash fields on the source have expiries, and {server} has none"));
     }
     if let (Some(highest), Some(count)) = (source.info.keyspace.keys().max(), target.number("databases"))
@@ -47,19 +46,6 @@ fn lost(source: &Facts, target: &Facts) -> Vec<Finding> {
         ));
     }
     findings
-}
-
-/// From 7.4 on INFO counts them: `subexpiry` in Redis, `keys_with_volatile_items` in Valkey 9.
-pub(super) fn has_field_expiries(info: &Info) -> bool {
-    info.keyspace.keys().any(|db| has_field_expiries_in(info, *db))
-}
-
-/// The same of one database.
-pub(super) fn has_field_expiries_in(info: &Info, db: u32) -> bool {
-    let line = info.field(&format!("db{db}")).unwrap_or_default();
-    ["subexpiry=", "keys_with_volatile_items="]
-        .iter()
-        .any(|name| line.split(',').any(|pair| pair.strip_prefix(name).is_some_and(|count| count != "0")))
 }
 
 fn modules(source: &Facts, target: &Facts) -> Option<Finding> {

@@ -12,6 +12,8 @@ use crate::resp::Reply;
 
 /// So many commands are named in one finding; `--json` names all.
 const NAMES: usize = 12;
+/// Where `--pause-source` publishes.
+const CHANNEL: &str = "__replsync__:probe";
 
 /// What our user may do on a server, of what is needed there.
 #[derive(Clone, Debug, Default)]
@@ -132,11 +134,13 @@ impl Permissions {
         let commands = commands.map(|reply| items(&reply).iter().filter_map(Reply::text).collect());
         let rules = Rules::new(&rules, categories.into_iter().zip(commands).collect::<HashMap<_, Vec<_>>>());
         self.missing = needs.into_iter().filter(|need| !rules.allow(need)).collect();
-        let limited =
-            |patterns| !items(patterns).iter().any(|pattern| pattern.text().as_deref() == Some("*"));
-        self.keys_limited = field(&reply, "keys").is_some_and(limited);
+        let limited_to = |name, enough: &[&str]| {
+            let is_enough = |pattern: &Reply| pattern.text().is_some_and(|text| enough.contains(&&text[..]));
+            field(&reply, name).is_some_and(|patterns| !items(patterns).iter().any(is_enough))
+        };
+        self.keys_limited = limited_to("keys", &["*"]);
         // Channels have rules from 6.2 on.
-        self.channels_limited = field(&reply, "channels").is_some_and(limited);
+        self.channels_limited = limited_to("channels", &["*", CHANNEL]);
         Ok(())
     }
 
@@ -166,7 +170,7 @@ impl Permissions {
     /// What follows, for each use of what is missing.
     pub fn findings(&self, subject: Subject) -> Vec<Finding> {
         let mut findings = Vec::new();
-        for why in [For::Everything, For::SomeData, For::Flush, For::Verify, For::Pause] {
+        for why in [For::Everything, For::SomeData, For::Relative, For::Flush, For::Verify, For::Pause] {
             let of = |needs: &[Need]| {
                 needs.iter().filter(|need| need.why == why).map(Need::name).collect::<Vec<_>>()
             };
@@ -214,8 +218,8 @@ impl Permissions {
         }
         if self.channels_limited && subject == Subject::Source {
             let message = format!(
-                "user {:?} on the {subject} may publish only on channels of certain names, and --pause-source needs one of \
-                 its own: ACL SETUSER {0} allchannels",
+                "user {:?} on the {subject} may not publish on the channel {CHANNEL}, needed for --pause-source: ACL \
+                 SETUSER {0} &{CHANNEL}",
                 self.user
             );
             findings.push(Finding::warning(subject, message));

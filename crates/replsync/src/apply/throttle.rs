@@ -1,0 +1,183 @@
+//! How much may be sent to a target: no more than its own replicas can take, and nothing once it evicts.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+use super::Error;
+use crate::endpoint::{self, Client, Endpoint, Info, Pipelined};
+use crate::resp::Reply;
+
+/// The target is looked at this often at least.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// … and this often while one of its replicas is behind.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// Watches a target and says how much may be sent.
+///
+/// What is sent there goes on to its replicas, and one that does not take it in time is dropped once it holds more than
+/// `client-output-buffer-limit` allows, to start anew with a full sync. So while a replica is behind by more than a
+/// quarter of that, nothing is sent, and never more at once than a quarter.
+#[derive(Debug)]
+pub struct Throttle {
+    target: Endpoint,
+    timeout: Duration,
+    client: Option<Client>,
+    /// Keys that the target had evicted before we came.
+    evicted: u64,
+    looked: Option<Instant>,
+    /// Bytes that may be sent before the target is looked at again.
+    budget: u64,
+    waiting: watch::Sender<bool>,
+}
+
+impl Throttle {
+    /// A throttle for `target`, which had evicted so many keys before.
+    pub fn new(target: Endpoint, timeout: Duration, evicted: u64) -> Self {
+        let (waiting, _) = watch::channel(false);
+        Self { target, timeout, client: None, evicted, looked: None, budget: 0, waiting }
+    }
+
+    /// Whether sending waits for a replica of the target now.
+    pub fn waiting(&self) -> watch::Receiver<bool> {
+        self.waiting.subscribe()
+    }
+
+    /// Waits until so many bytes may be sent; `unanswered` says how many were sent and not answered yet.
+    ///
+    /// # Errors
+    /// [`Error::Evicted`] once the target has evicted keys.
+    pub async fn admit(&mut self, bytes: u64, unanswered: impl Fn() -> u64) -> Result<(), Error> {
+        while self.budget < bytes || self.looked.is_none_or(|looked| looked.elapsed() > LOOK_EVERY) {
+            let room = self.look().await?;
+            let in_flight = unanswered();
+            self.looked = Some(Instant::now());
+            self.budget = room.bytes.saturating_sub(in_flight);
+            // What is larger than a quarter of the limit must pass, too: alone.
+            if bytes <= self.budget || (room.is_idle && in_flight == 0) {
+                self.budget = self.budget.max(bytes);
+                break;
+            }
+            self.waiting.send_if_modified(|waiting| !std::mem::replace(waiting, true));
+            sleep(LOOK_AGAIN).await;
+        }
+        self.waiting.send_if_modified(std::mem::take);
+        self.budget -= bytes;
+        Ok(())
+    }
+
+    /// Looks at the target, whose end the one who writes there notices by itself.
+    async fn look(&mut self) -> Result<Room, Error> {
+        match self.ask().await {
+            Ok((info, room)) => {
+                let evicted = info.number("evicted_keys").unwrap_or(0);
+                match evicted.checked_sub(self.evicted) {
+                    Some(keys @ 1..) => Err(Error::Evicted { keys }),
+                    _ => Ok(room),
+                }
+            }
+            Err(error) => {
+                tracing::warn!(
+                    "cannot look whether the target evicts, and how far its replicas are: {error}"
+                );
+                self.client = None;
+                Ok(Room::UNLIMITED)
+            }
+        }
+    }
+
+    async fn ask(&mut self) -> Result<(Info, Room), endpoint::Error> {
+        let mut client = match self.client.take() {
+            Some(client) => client,
+            None => Client::connect(&self.target, self.timeout).await?,
+        };
+        let info = client.info().await?;
+        let room = match info.number("connected_slaves") {
+            None | Some(0) => Room::UNLIMITED,
+            Some(_) => room(&mut client, &info).await?,
+        };
+        self.client = Some(client);
+        Ok((info, room))
+    }
+}
+
+/// What a target's replicas can take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Room {
+    bytes: u64,
+    /// Nothing is on its way to any of them, as far as they have said.
+    is_idle: bool,
+}
+
+impl Room {
+    const UNLIMITED: Self = Self { bytes: u64::MAX, is_idle: true };
+}
+
+async fn room(client: &mut Client, info: &Info) -> Result<Room, endpoint::Error> {
+    let mut questions = Pipelined::default();
+    questions.add(&["CONFIG", "GET", "client-output-buffer-limit"]);
+    questions.add(&["CLIENT", "LIST", "TYPE", "replica"]);
+    let replies = client.pipeline("CLIENT LIST", &questions).await?;
+    let limits = match &replies[..] {
+        [Reply::Array(pair), _] => pair.get(1).and_then(Reply::text).unwrap_or_default(),
+        // Without the right to look: what servers have unless it is configured.
+        _ => "slave 268435456 67108864 60".to_owned(),
+    };
+    let held = match &replies[..] {
+        [_, reply @ Reply::Bulk(_)] => held_bytes(&reply.text().unwrap_or_default()),
+        _ => behind_bytes(info),
+    };
+    Ok(match replica_limit(&limits) {
+        Some(limit) => Room { bytes: (limit / 4).saturating_sub(held), is_idle: behind_bytes(info) == 0 },
+        None => Room::UNLIMITED,
+    })
+}
+
+/// The lower of the hard and the soft limit of replicas, in bytes; nothing where there is none. The value of the setting
+/// is `normal 0 0 0 slave <hard> <soft> <seconds> pubsub …`.
+fn replica_limit(setting: &str) -> Option<u64> {
+    let mut words = setting.split_ascii_whitespace();
+    words.find(|word| matches!(*word, "slave" | "replica"))?;
+    let limits = [words.next()?.parse().ok()?, words.next()?.parse().ok()?];
+    limits.into_iter().filter(|limit| *limit > 0).min()
+}
+
+/// The most that the target holds for one of its replicas: `omem` of CLIENT LIST, which is what the limit counts
+/// (`getClientOutputBufferMemoryUsage` in `src/networking.c`).
+fn held_bytes(list: &str) -> u64 {
+    let held = |line: &str| line.split(' ').find_map(|pair| pair.strip_prefix("omem=")?.parse().ok());
+    list.lines().filter_map(held).max().unwrap_or(0)
+}
+
+/// How far the last of the target's replicas is behind, as INFO tells: up to a second late.
+fn behind_bytes(info: &Info) -> u64 {
+    let offset = |number: u64| {
+        let line = info.field(&format!("slave{number}"))?;
+        line.split(',').find_map(|pair| pair.strip_prefix("offset=")?.parse::<u64>().ok())
+    };
+    let least = (0..).map_while(offset).filter(|offset| *offset > 0).min();
+    least.map_or(0, |least| info.position.offset.saturating_sub(least))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lower_limit_counts() {
+        let setting =
+            |slave: &str| replica_limit(&format!("normal 0 0 0 slave {slave} pubsub 33554432 8388608 60"));
+        assert_eq!(setting("268435456 67108864 60"), Some(67_108_864));
+        assert_eq!(setting("1048576 0 0"), Some(1_048_576));
+        assert_eq!(setting("0 0 0"), None);
+        assert_eq!(replica_limit("normal 0 0 0"), None);
+    }
+
+    #[test]
+    fn the_replica_that_is_behind_most_counts() {
+        let list = "id=3 addr=a name= flags=S omem=20504 events=r\nid=4 addr=b flags=S omem=7 events=r\n";
+        assert_eq!(held_bytes(list), 20_504);
+        assert_eq!(held_bytes(""), 0);
+    }
+}

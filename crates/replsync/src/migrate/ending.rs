@@ -1,0 +1,129 @@
+//! How a job ends: well, told to stop, or after a failure.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+
+use super::job::{Job, Stage};
+use super::{Ended, Error, Report};
+use crate::apply::{self, Follower};
+use crate::psync::Position;
+
+/// Told to stop, the job still fetches what the source has written by then, for at most this long.
+const DRAIN: Duration = Duration::from_secs(5);
+/// Then it waits for the target's answers for at most this long.
+const LAST_ANSWERS: Duration = Duration::from_secs(10);
+
+impl Job {
+    /// Fetches what is on its way, puts the expiries right, looks at the target once more, and reports.
+    pub(super) async fn end(&mut self, ended: Ended) -> Result<Report, Error> {
+        if ended == Ended::Stopped && self.follower.is_some() && self.stage == Stage::Applying {
+            self.drain().await?;
+        }
+        let answered = self.close().await?;
+        let applied = *self.applied.borrow();
+        // The first offset is answered for behind the last key of the copy.
+        let position =
+            self.done.start.zip(applied.offset).map(|(start, offset)| Position { offset, ..start });
+        if ended == Ended::Stopped {
+            self.done.caught_up &= answered;
+        }
+        if position.is_some() && self.done.swept.is_none() {
+            if !answered {
+                return Err(Error::StillShifted);
+            }
+            self.land().await?;
+        }
+        self.stage = Stage::Over;
+        if self.done.caught_up && self.done.verification.is_none() {
+            self.verify_if_asked().await?;
+        }
+        self.unpause_writers().await;
+        self.refuse_evictions().await?;
+        Ok(self.report(ended, position))
+    }
+
+    /// Told to stop: applies what the source had written by then.
+    async fn drain(&mut self) -> Result<(), Error> {
+        let began = Instant::now();
+        let drained = timeout(DRAIN, async {
+            self.pause_writers().await?;
+            let goal = self.source_now().await?;
+            self.follow_to(goal.position.offset).await?;
+            self.settle().await
+        });
+        self.done.caught_up = match drained.await {
+            Ok(Ok(())) => true,
+            Ok(Err(error @ (Error::Apply(_) | Error::FullResyncAgain { .. }))) => return Err(error),
+            Ok(Err(_)) | Err(_) => false,
+        };
+        tracing::debug!(took_ms = began.elapsed().as_millis() as u64, "drained");
+        Ok(())
+    }
+
+    /// Sends nothing more. Whether all that was sent is answered: a target that does not answer is not waited for.
+    async fn close(&mut self) -> Result<bool, Error> {
+        self.batches = None;
+        self.waiting.clear();
+        match timeout(LAST_ANSWERS, self.pipeline.finish()).await {
+            Ok(finished) => Ok(finished.map(|()| true)?),
+            Err(_) => Ok(false),
+        }
+    }
+
+    fn report(&self, ended: Ended, position: Option<Position>) -> Report {
+        let applied = *self.applied.borrow();
+        let mut copied = self.done.copied.unwrap_or_default();
+        if position.is_none() {
+            copied.keys = applied.keys;
+        }
+        let forks = self.source.number("total_forks").zip(self.done.forks);
+        Report {
+            ended,
+            caught_up: self.done.caught_up,
+            copied_all: position.is_some(),
+            verification: self.done.verification.clone(),
+            swept: self.done.swept,
+            spooled_bytes_max: self.link.spooled().bytes_max(),
+            paused: self.done.paused,
+            from: self.source.server,
+            to: self.target.server(),
+            position,
+            commands: applied.commands,
+            copied,
+            dropped: self.follower.as_ref().map(Follower::dropped).unwrap_or_default(),
+            reconnects: self.done.reconnects,
+            restarts: self.done.restarts,
+            forks: forks.map(|(before, after)| after.saturating_sub(before)),
+            took: self.started.elapsed(),
+        }
+    }
+
+    /// After a failure: ends our pause of the source, and puts right what expiries can be put right.
+    pub(super) async fn leave(&mut self) {
+        self.unpause_writers().await;
+        if self.done.copied.is_none() || self.done.swept.is_some() {
+            return;
+        }
+        let landed = match self.close().await {
+            Ok(false) => Err(Error::StillShifted),
+            Ok(true) | Err(_) => self.land().await,
+        };
+        match landed {
+            Ok(()) => tracing::warn!("the expiries on the target were put right all the same"),
+            Err(error) => tracing::warn!("the expiries on the target are still shifted: {error}"),
+        }
+    }
+
+    /// A target that evicts has lost keys without an error.
+    async fn refuse_evictions(&mut self) -> Result<(), Error> {
+        match self.look_at_target().await.map(|info| info.number("evicted_keys").unwrap_or(0)) {
+            Ok(now) if now > self.evicted => Err(apply::Error::Evicted { keys: now - self.evicted }.into()),
+            Ok(_) => Ok(()),
+            Err(error) => {
+                tracing::warn!("nobody knows whether the target has evicted keys: {error}");
+                Ok(())
+            }
+        }
+    }
+}

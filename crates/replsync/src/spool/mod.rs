@@ -1,0 +1,103 @@
+//! A queue that never makes its sender wait: what memory may not hold waits on disk.
+//!
+//! A master drops a replica that does not read, so what a slow consumer cannot take must go somewhere else than back
+//! onto the socket. Items wait in memory while they fit there, then in files, and come out in the order in which
+//! they went in. Once the files are read to their end, new items go to memory again.
+//!
+//! - **Files** are made when they are needed, of about 64 MiB each, and unlinked as soon as they are open: but for
+//!   that instant the folder looks empty, and their space is given back when they are read, dropped, or when the
+//!   process ends, however it ends (SIGKILL too). A file system that is memory (tmpfs) is a poor folder.
+//! - **Records** carry their place, their length and a CRC-64 over all of it, which are checked when they are read:
+//!   a disk that returns something else is an error, not data.
+//! - **Bounds**: `memory_bytes` for what waits in memory, `max_bytes` for what waits on disk, whatever the size of one
+//!   item. Nothing is held in memory for each item on disk, but for those that cannot be written.
+//!
+//! Files are read and written in the task that asks, without a thread between: a record is about what one read from
+//! a socket brought, and goes to and comes from the page cache, which takes some ten microseconds. Where the disk is
+//! so slow that the kernel makes writers wait, one side waits and the other does not: no lock is held meanwhile.
+
+mod error;
+mod queue;
+mod segment;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use bytes::BytesMut;
+
+pub use error::Error;
+pub use queue::{Closed, Receiver, Sender, queue};
+pub use segment::Record;
+
+/// How much may wait, and where.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where the files are made.
+    pub folder: PathBuf,
+    /// How much may wait on disk; more is an error. What was read already and is in the file that is read now comes
+    /// on top of it: at most one file.
+    pub max_bytes: u64,
+    /// How much waits in memory before anything goes to disk. An item that costs more waits there alone.
+    pub memory_bytes: usize,
+}
+
+impl Default for Config {
+    /// 4 MiB in memory, then 10 GiB in the folder for temporary files (`TMPDIR`).
+    fn default() -> Self {
+        Self { folder: std::env::temp_dir(), max_bytes: 10 << 30, memory_bytes: 4 << 20 }
+    }
+}
+
+impl Config {
+    /// Tries whether files can be made in the folder.
+    ///
+    /// # Errors
+    /// [`Error::Create`] when they cannot.
+    pub fn check(&self) -> Result<(), Error> {
+        segment::Segment::create(&self.folder, 0).map(drop)
+    }
+}
+
+/// What can wait in a spool.
+pub trait Item: Sized {
+    /// What it costs to hold, in bytes.
+    fn cost_bytes(&self) -> usize;
+
+    /// Puts it into a record. One that cannot be written (an error with its causes) puts nothing and says false: it
+    /// is held in memory, in its place.
+    fn encode(&self, record: &mut Record<'_>) -> bool;
+
+    /// Takes it out of what `encode` has put; `None` for anything else.
+    fn decode(body: BytesMut) -> Option<Self>;
+}
+
+/// How much is on disk. Cheap to clone and to ask; it may be asked when the queue is gone.
+#[derive(Clone, Debug, Default)]
+pub struct Gauge(Arc<Levels>);
+
+#[derive(Debug, Default)]
+struct Levels {
+    bytes: AtomicU64,
+    bytes_max: AtomicU64,
+}
+
+impl Gauge {
+    /// Bytes that wait on disk now.
+    pub fn bytes(&self) -> u64 {
+        self.0.bytes.load(Relaxed)
+    }
+
+    /// The most that ever waited there.
+    pub fn bytes_max(&self) -> u64 {
+        self.0.bytes_max.load(Relaxed)
+    }
+
+    fn set(&self, bytes: u64) {
+        self.0.bytes.store(bytes, Relaxed);
+        self.0.bytes_max.fetch_max(bytes, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests;

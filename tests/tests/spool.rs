@@ -1,0 +1,229 @@
+//! A target that is behind, and a source that drops replicas that do not read: what the target cannot take waits on
+//! our disk, and nothing of that is left behind.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use replsync::link::{self, Event, Link};
+use replsync::psync::Announce;
+use replsync::spool;
+use replsync_tests::client::{Batch, text};
+use replsync_tests::contents::{compare, report};
+use replsync_tests::node::Node;
+use replsync_tests::server::TestServer;
+use replsync_tests::settle::pass_mark;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+/// So much of what a replica has not read makes the source drop it.
+const OUTPUT_LIMIT: [&str; 5] = ["--client-output-buffer-limit", "replica", "8mb", "0", "0"];
+
+/// Starts a migration that spools into `folder`, and waits until it follows.
+fn following(source: &TestServer, target: &TestServer, folder: &Path) -> Result<Node> {
+    let folder = folder.to_str().context("the folder's name")?;
+    let args = ["migrate", &source.url(), &target.url(), "--json"];
+    let node = Node::start_with(&args, Stdio::piped(), &[("TMPDIR", folder)])?;
+    for _ in 0..2 {
+        pass_mark(&source.url(), &target.url(), PATIENCE, || Ok(()))?;
+    }
+    Ok(node)
+}
+
+/// Writes so many megabytes, a tenth of which change values that are there. It waits while much is to be sent to the
+/// replica (a replica that reads on a busy machine may be slow), but not for one that does not read at all.
+fn write(source: &TestServer, megabytes: usize) -> Result<()> {
+    let mut conn = source.client(3);
+    let mut patience = Duration::from_secs(20);
+    for part in 0..megabytes {
+        let mut batch = Batch::default();
+        for number in 0..900 {
+            let value = format!("{part:1000}");
+            batch.add(&["SET", &format!("key:{part}:{number}"), &value]);
+            if number % 9 == 0 {
+                batch.add(&["APPEND", &format!("key:{number}"), &value]);
+            }
+        }
+        conn.send_all(batch)?;
+        while unread_bytes(source)? > 1 << 20 && !patience.is_zero() {
+            std::thread::sleep(Duration::from_millis(5));
+            patience = patience.saturating_sub(Duration::from_millis(5));
+        }
+    }
+    Ok(())
+}
+
+/// What the source still has to send to its replica.
+fn unread_bytes(source: &TestServer) -> Result<u64> {
+    let list = text(&source.client(0).words("CLIENT LIST TYPE replica")?);
+    let field = list.split(' ').find_map(|word| word.strip_prefix("omem="));
+    Ok(field.unwrap_or("0").parse()?)
+}
+
+/// The spool's files that the process holds open; they have no names any more.
+fn spool_files(pid: u32, folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(format!("/proc/{pid}/fd"))? {
+        let path = entry?.path();
+        if std::fs::read_link(&path).is_ok_and(|target| target.starts_with(folder)) {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
+
+fn spooled_bytes(pid: u32, folder: &Path) -> Result<u64> {
+    spool_files(pid, folder)?.iter().map(|path| Ok(std::fs::metadata(path)?.len())).sum()
+}
+
+/// Waits until that much is on disk.
+fn wait_for_spool(node: &Node, folder: &Path, bytes: u64) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while spooled_bytes(node.pid(), folder)? < bytes {
+        if Instant::now() > deadline {
+            bail!("only {} bytes were spooled: {}", spooled_bytes(node.pid(), folder)?, node.stderr());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+fn files(folder: &Path) -> Result<usize> {
+    Ok(std::fs::read_dir(folder)?.count())
+}
+
+#[test]
+fn a_target_that_stands_still_does_not_cost_the_link() -> Result<()> {
+    for name in ["redis-5.0", "redis-7.4"] {
+        let (source, target) = (TestServer::start(name, &OUTPUT_LIMIT), TestServer::start(name, &[]));
+        let folder = tempfile::tempdir()?;
+        source.client(0).words("SET a 1")?;
+        let mut node = following(&source, &target, folder.path())?;
+        target.pause();
+        write(&source, 200)?;
+        wait_for_spool(&node, folder.path(), 150 << 20)?;
+        assert_eq!(files(folder.path())?, 0, "files are seen");
+        target.resume();
+        pass_mark(&source.url(), &target.url(), PATIENCE, || {
+            ensure!(node.is_running()?, "it ended: {}", node.stderr());
+            Ok(())
+        })?;
+        assert_eq!(spooled_bytes(node.pid(), folder.path())?, 0, "the space is given back");
+        node.signal("TERM");
+        let outcome = node.wait(PATIENCE)?;
+        outcome.assert(4, &[]);
+        println!("{name}: {} MiB of memory", outcome.peak_rss_bytes >> 20);
+        assert!(outcome.peak_rss_bytes < 100 << 20, "{} bytes of memory", outcome.peak_rss_bytes);
+        let [full, partial] = ["sync_full", "sync_partial_ok"].map(|field| source.info_number(field));
+        assert_eq!((full, partial), (1, 0), "the source has dropped the link");
+        assert_eq!(outcome.json()?["reconnects"], 0);
+        let differences = compare(&source.url(), &target.url())?;
+        assert!(differences.is_empty(), "{}", report(&differences));
+        assert_eq!(files(folder.path())?, 0);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_byte_that_changes_on_disk_ends_the_job() -> Result<()> {
+    let (source, target) = (TestServer::start("redis-7.4", &[]), TestServer::start("redis-7.4", &[]));
+    let folder = tempfile::tempdir()?;
+    source.client(0).words("SET a 1")?;
+    let node = following(&source, &target, folder.path())?;
+    target.pause();
+    write(&source, 50)?;
+    wait_for_spool(&node, folder.path(), 20 << 20)?;
+    // In the middle of what was written last.
+    let files = spool_files(node.pid(), folder.path())?;
+    let file = File::options().read(true).write(true).open(files.last().context("no file")?)?;
+    let (at, mut byte) = (file.metadata()?.len() - 5_000, [0]);
+    file.read_exact_at(&mut byte, at)?;
+    file.write_all_at(&[byte[0] ^ 4], at)?;
+    target.resume();
+    let outcome = node.wait(PATIENCE)?;
+    let place = format!("spool in {}", folder.path().display());
+    outcome.assert(5, &[&place, "at byte", "checksum", "is not what was written"]);
+    Ok(())
+}
+
+#[test]
+fn nothing_is_left_of_a_process_that_is_killed() -> Result<()> {
+    let (source, target) = (TestServer::start("redis-7.4", &[]), TestServer::start("redis-7.4", &[]));
+    let folder = tempfile::tempdir()?;
+    source.client(0).words("SET a 1")?;
+    let node = following(&source, &target, folder.path())?;
+    target.pause();
+    write(&source, 50)?;
+    wait_for_spool(&node, folder.path(), 20 << 20)?;
+    node.signal("KILL");
+    assert_eq!(node.wait(PATIENCE)?.code, None);
+    assert_eq!(files(folder.path())?, 0);
+    Ok(())
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_refused_at_once() -> Result<()> {
+    let (source, target) = (TestServer::start("redis-7.4", &[]), TestServer::start("redis-7.4", &[]));
+    source.client(0).words("SET a 1")?;
+    let args = ["migrate", &source.url(), &target.url(), "--spool", "/no/such/folder", "--json"];
+    Node::run(&args, PATIENCE)?.assert(3, &["/no/such/folder", "--spool"]);
+    assert_eq!(target.client(0).keys()?, 0);
+    assert_eq!(source.info_number("sync_full"), 0, "the source was not bothered");
+    Ok(())
+}
+
+#[test]
+fn a_full_spool_ends_the_job() -> Result<()> {
+    let (source, target) = (TestServer::start("redis-7.4", &[]), TestServer::start("redis-7.4", &[]));
+    let folder = tempfile::tempdir()?;
+    source.client(0).words("SET a 1")?;
+    let folder_text = folder.path().display().to_string();
+    let limited = ["--spool", &folder_text, "--spool-max-bytes", "8000000"];
+    let node = Node::start(&[&["migrate", &source.url(), &target.url(), "--json"][..], &limited].concat())?;
+    for _ in 0..2 {
+        pass_mark(&source.url(), &target.url(), PATIENCE, || Ok(()))?;
+    }
+    target.pause();
+    write(&source, 50)?;
+    let outcome = node.wait(PATIENCE)?;
+    target.resume();
+    outcome.assert(5, &["is full", &folder_text, "--spool-max-bytes", "still shifted"]);
+    assert_eq!(files(folder.path())?, 0);
+    Ok(())
+}
+
+#[test]
+fn a_full_spool_ends_the_link() -> Result<()> {
+    let source = TestServer::start("redis-7.4", &[]);
+    let folder = tempfile::tempdir()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    runtime.block_on(async {
+        let config = link::Config {
+            spool: spool::Config {
+                folder: folder.path().to_owned(),
+                max_bytes: 4 << 20,
+                memory_bytes: 1 << 20,
+            },
+            ..link::Config::new(Announce::unseen("test", None))
+        };
+        let mut link = Link::start(source.url().parse()?, config, None);
+        let gauge = link.spooled();
+        while !matches!(link.next().await?, Event::PayloadEnd) {}
+        assert_eq!(gauge.bytes_max(), 0);
+        write(&source, 20)?;
+        let error = loop {
+            // What had come before it is void at once.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            if let Err(error) = link.next().await {
+                break error;
+            }
+        };
+        assert!(matches!(error, link::Error::Spool(spool::Error::Full { .. })), "{error}");
+        assert!((3 << 20..=4 << 20).contains(&gauge.bytes_max()), "{gauge:?}");
+        assert_eq!(gauge.bytes(), 0);
+        assert!(matches!(link.next().await, Err(link::Error::Broken { .. })), "nothing more");
+        Ok(())
+    })
+}
