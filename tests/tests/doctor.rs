@@ -113,6 +113,8 @@ fn a_target_that_wants_replicas_refuses_writes() -> Result<()> {
     of_pair(&source, &target)?.one("refusal", &["NOREPLICAS", "min-replicas-to-write"])?;
     let replica = TestServer::start("redis-7.4", &[]);
     replica.replicate(&target)?;
+    // The target counts those that are good once a second.
+    wait_until(|| Ok(target.info_number("min_slaves_good_slaves") == 1))?;
     let said = of_pair(&source, &target)?;
     ensure!(said.0["ok"] == true, "{:#}", said.0);
     let replicas = ["the target has 1 replica", "256.00 MiB, or 64.00 MiB for 60 s", "slows down"];

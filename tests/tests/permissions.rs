@@ -36,7 +36,9 @@ fn with_mover(name: &str) -> Result<(TestServer, String)> {
 /// Runs the `ACL SETUSER …` that a message proposes.
 fn follow_advice(server: &TestServer, message: &str) -> Result<()> {
     let advice = message.split("ACL SETUSER ").nth(1).with_context(|| format!("no advice in: {message}"))?;
-    let words = advice.split(' ').take_while(|word| *word == "mover" || word.starts_with(['+', '~']));
+    let words = advice
+        .split(' ')
+        .take_while(|word| ["mover", "allkeys"].contains(word) || word.starts_with(['+', '&']));
     let mut args = vec!["ACL", "SETUSER"];
     args.extend(words);
     server.client(0).call(&args)?;
@@ -48,15 +50,16 @@ fn what_a_user_may_not_do_is_named() -> Result<()> {
     // 6.2 has no ACL DRYRUN: there the user's rules are read.
     for name in ["redis-6.2", "redis-7.0", "redis-7.4", "redis-8.6", "valkey-9"] {
         let ((source, from), (target, to)) = (with_mover(name)?, with_mover(name)?);
-        source.client(0).call(&["ACL", "SETUSER", "mover", "-psync", "-dump"])?;
+        source.client(0).call(&["ACL", "SETUSER", "mover", "-psync", "-dump", "-module"])?;
         target.client(0).call(&["ACL", "SETUSER", "mover", "-@dangerous", "+info", "+acl", "-xadd"])?;
         let said = doctor(&from, Some(&to))?;
         let psync = said.one("refusal", &["PSYNC", "on the source", "every migration"])?;
         let restore = said.one("refusal", &["RESTORE", "on the target", "every migration"])?;
         said.one("warning", &["DUMP", "--verify"])?;
+        said.one("note", &["not looked at on the source: its modules (MODULE LIST)", "NOPERM"])?;
         said.one("warning", &["XADD", "clients may write"])?;
         said.one("warning", &["FLUSHALL", "--flush-target"])?;
-        let missing: Vec<_> = ["DUMP", "PSYNC"].map(Value::from).to_vec();
+        let missing: Vec<_> = ["DUMP", "MODULE LIST", "PSYNC"].map(Value::from).to_vec();
         let mut listed = said.0["source"]["missing_permissions"].as_array().cloned().unwrap_or_default();
         listed.sort_by_key(Value::to_string);
         ensure!(listed == missing, "{name}: {listed:?}");
@@ -77,11 +80,12 @@ fn what_a_user_may_not_do_is_named() -> Result<()> {
 /// Who starts with nothing and follows all that is said can migrate everything, and is told nothing more.
 #[test]
 fn advice_is_enough() -> Result<()> {
-    for (from, to) in [("redis-7.4", "redis-8.6"), ("valkey-9", "redis-7.4")] {
+    for (from, to) in [("redis-6.2", "redis-6.2"), ("redis-7.4", "redis-8.6"), ("valkey-9", "redis-7.4")] {
         let ((source, from), (target, to)) = (with_mover(from)?, with_mover(to)?);
         fill(&source.url(), 600, 5)?;
         for server in [&source, &target] {
-            let little = ["ACL", "SETUSER", "mover", "resetkeys", "-@all", "+info", "+acl|dryrun"];
+            let may_ask = if server.version().is_7_0() { "+acl|dryrun" } else { "+acl" };
+            let little = ["ACL", "SETUSER", "mover", "resetkeys", "resetchannels", "-@all", "+info", may_ask];
             server.client(0).call(&little)?;
         }
         // Each time something is set right: keys are asked about once commands are allowed.
@@ -91,7 +95,7 @@ fn advice_is_enough() -> Result<()> {
                 let message = finding["message"].as_str().unwrap_or_default();
                 let server = if finding["subject"] == "source" { &source } else { &target };
                 if message.contains("ACL SETUSER mover") {
-                    follow_advice(server, &message.replace("allkeys", "~*"))?;
+                    follow_advice(server, message)?;
                 }
             }
         }
@@ -99,7 +103,8 @@ fn advice_is_enough() -> Result<()> {
         ensure!(said.0["ok"] == true, "{:#}", said.0);
         said.says_nothing_of("ACL SETUSER mover")?;
         ensure!(said.0["target"]["missing_permissions"] == serde_json::json!([]), "{:#}", said.0);
-        Node::run(&["migrate", &from, &to, "--until", "caught-up"], PATIENCE)?.assert(0, &[]);
+        let all = ["--until", "quiet:1s", "--verify", "--pause-source", "5s"];
+        Node::run(&[&["migrate", &from, &to][..], &all].concat(), PATIENCE)?.assert(0, &[]);
         ensure!(contents::compare(&source.url(), &target.url())?.is_empty(), "they differ");
     }
     Ok(())
@@ -111,7 +116,7 @@ fn what_cannot_be_told_is_said() -> Result<()> {
     for name in ["redis-6.2", "redis-7.4", "valkey-9"] {
         let ((source, from), (target, to)) = (with_mover(name)?, with_mover(name)?);
         for server in [&source, &target] {
-            let mut limits = vec!["ACL", "SETUSER", "mover", "-acl", "-config", "-client"];
+            let mut limits = vec!["ACL", "SETUSER", "mover", "-acl", "-config", "-client", "-command"];
             // Before 7.0 nothing but TIME and PTTL tell when a key expires: migrate needs it.
             limits.extend((name != "redis-6.2").then_some("-time"));
             server.client(0).call(&limits)?;
@@ -125,7 +130,7 @@ fn what_cannot_be_told_is_said() -> Result<()> {
             )?;
             let rest =
                 said.one("note", &[&format!("not looked at on the {side}: its settings"), "NOPERM"])?;
-            for what in ["CONFIG GET", "CLIENT LIST", "ACL USERS"] {
+            for what in ["CONFIG GET", "CLIENT LIST", "ACL USERS", "COMMAND"] {
                 ensure!(rest.contains(what), "{rest}");
             }
             let server = &said.0[side];
@@ -141,14 +146,15 @@ fn what_cannot_be_told_is_said() -> Result<()> {
 }
 
 #[test]
-fn limits_on_keys_are_said() -> Result<()> {
+fn limits_on_keys_and_channels_are_said() -> Result<()> {
     for name in ["redis-6.2", "redis-7.4"] {
         let ((source, from), (target, to)) = (with_mover(name)?, with_mover(name)?);
         for server in [&source, &target] {
-            server.client(0).call(&["ACL", "SETUSER", "mover", "resetkeys", "~app:*"])?;
+            server.client(0).call(&["ACL", "SETUSER", "mover", "resetkeys", "~app:*", "resetchannels"])?;
         }
         let said = doctor(&from, Some(&to))?;
         said.one("warning", &["on the source may touch only keys", "--verify"])?;
+        said.one("warning", &["on the source may not publish", "--pause-source", "&__replsync__:probe"])?;
         said.one("warning", &["on the target may touch only keys", "stops the job", "allkeys"])?;
     }
     Ok(())

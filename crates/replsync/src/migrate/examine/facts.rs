@@ -98,6 +98,11 @@ impl Facts {
         }
     }
 
+    pub fn keep_permissions(&mut self, permissions: Permissions) {
+        self.unseen.extend(permissions.unseen());
+        self.permissions = permissions;
+    }
+
     pub fn keep_leftovers(&mut self, looked: Result<Leftovers, String>) {
         match looked {
             Ok(leftovers) => self.leftovers = Some(leftovers),

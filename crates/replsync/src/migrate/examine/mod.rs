@@ -139,7 +139,7 @@ impl Source {
         let info = client.info().await?;
         let mut facts = Facts::ask(&mut client, info).await?;
         let needs = needs::of_source(facts.info.server);
-        facts.permissions = Permissions::ask(&mut client, from, &facts.info, needs).await?;
+        facts.keep_permissions(Permissions::ask(&mut client, from, &facts.info, needs).await?);
         let keys_max = if depth == Depth::Doctor { leftovers::KEYS } else { leftovers::KEYS_BRIEFLY };
         let leftovers = Leftovers::look(from, timeout, &facts.info, keys_max).await;
         facts.keep_leftovers(leftovers);
@@ -170,7 +170,7 @@ impl Destination {
         let target = Target::inspect(&mut client, &info, Expiries::Shifted).await?;
         let mut facts = Facts::ask(&mut client, info).await?;
         let needs = needs::of_target(facts.info.server, &source.facts, agreed);
-        facts.permissions = Permissions::ask(&mut client, to, &facts.info, needs).await?;
+        facts.keep_permissions(Permissions::ask(&mut client, to, &facts.info, needs).await?);
         let leftovers = Leftovers::look(to, timeout, &facts.info, leftovers::KEYS).await;
         facts.keep_leftovers(leftovers);
         let mut findings = target::findings(&source.facts, &facts, agreed, depth);

@@ -11,6 +11,8 @@ pub(super) enum For {
     Everything,
     /// What not every source holds, or its clients write.
     SomeData,
+    /// Expiries of a source before 7.0, which sends relative ones: it is asked again at the end.
+    Relative,
     /// `--flush-target`, and starting anew.
     Flush,
     /// `--verify`.
@@ -30,6 +32,7 @@ impl For {
             For::Flush => {
                 "for --flush-target, for starting anew when the source cannot continue, and where its clients use it"
             }
+            For::Relative => "for exact expiries (it sends relative ones, and is asked again at the end)",
             For::Verify => "for --verify",
             For::Pause => "for --pause-source",
         }
@@ -63,25 +66,17 @@ impl Need {
 
 const SOURCE: &[(For, &[&str])] = &[
     (For::Everything, &["REPLCONF capa eof", "PSYNC ? -1"]),
+    (For::Relative, &["SELECT 0", "PTTL k", "TIME"]),
     (For::Verify, READS),
-    (For::Pause, &["CLIENT PAUSE 1", "CLIENT UNPAUSE", "PUBLISH c m"]),
+    (For::Pause, &["CLIENT PAUSE 1 WRITE", "CLIENT UNPAUSE", "PUBLISH __replsync__:probe m"]),
 ];
 
-const READS: &[&str] = &[
-    "SELECT 0",
-    "SCAN 0",
-    "TYPE k",
-    "EXISTS k",
-    "DUMP k",
-    "PTTL k",
-    "PEXPIRETIME k",
-    "HPEXPIRETIME k FIELDS 1 f",
-    "TIME",
-    "FUNCTION LIST",
-];
+/// What `compare` asks.
+const READS: &[&str] =
+    &["SELECT 0", "SCAN 0", "EXISTS k", "DUMP k", "PTTL k", "TIME", "PEXPIRETIME k", "FUNCTION LIST"];
 
-/// On the target. The sweep that takes the shift off expiries at the end needs SCAN and what reads and writes expiries:
-/// who finds out then is left with keys that never expire.
+/// What `apply` sends. The sweep, which takes the shift off expiries at the end, reads and writes them: who finds out then
+/// that it may not is left with keys that never expire.
 const TARGET: &[(For, &[&str])] = &[
     (
         For::Everything,
@@ -90,10 +85,14 @@ const TARGET: &[(For, &[&str])] = &[
             "MSET k v",
             "RESTORE k 0 v",
             "DEL k",
-            "PEXPIREAT k 1",
             "SCAN 0",
             "PTTL k",
+            "TIME",
             "PEXPIRETIME k",
+            "PEXPIREAT k 1",
+            "HSCAN k 0",
+            "HPEXPIRETIME k FIELDS 1 f",
+            "HPEXPIREAT k 1 FIELDS 1 f",
         ],
     ),
     (For::SomeData, WRITES),
@@ -104,8 +103,7 @@ const TARGET: &[(For, &[&str])] = &[
 /// What the copy of some values takes, and what servers send their replicas (`docs/formats/stream.md`).
 #[rustfmt::skip]
 const WRITES: &[&str] = &[
-    "UNLINK k", "APPEND k v", "RPUSH k v", "SADD k m", "ZADD k 1 m", "HSET k f v", "HPEXPIREAT k 1 FIELDS 1 f",
-    "HPEXPIRETIME k FIELDS 1 f", "HSCAN k 0",
+    "UNLINK k", "APPEND k v", "RPUSH k v", "SADD k m", "ZADD k 1 m", "HSET k f v",
     "XADD k 1-1 f v", "XGROUP CREATE k g 0", "XGROUP CREATECONSUMER k g c", "XGROUP DESTROY k g", "XCLAIM k g c 0 1-1",
     "XSETID k 1-1", "FUNCTION LOAD code",
     "MULTI", "EXEC", "PERSIST k", "RENAME k l", "MOVE k 1", "COPY k l", "SWAPDB 0 1", "FLUSHDB",
@@ -125,9 +123,15 @@ type Since = ((u16, u16), Option<(u16, u16)>);
 
 fn since(name: &str) -> Since {
     match name {
-        "CLIENT UNPAUSE" | "COPY" | "LMOVE" | "ZRANGESTORE" | "XGROUP CREATECONSUMER" => ((6, 2), None),
+        "CLIENT PAUSE"
+        | "CLIENT UNPAUSE"
+        | "PUBLISH"
+        | "COPY"
+        | "LMOVE"
+        | "ZRANGESTORE"
+        | "XGROUP CREATECONSUMER" => ((6, 2), None),
         "PEXPIRETIME" | "FUNCTION LIST" | "FUNCTION LOAD" | "FUNCTION FLUSH" => ((7, 0), None),
-        "HPEXPIRETIME" | "HPEXPIREAT" | "HPERSIST" => ((7, 4), Some((9, 0))),
+        "HSCAN" | "HPEXPIRETIME" | "HPEXPIREAT" | "HPERSIST" => ((7, 4), Some((9, 0))),
         _ => ((0, 0), None),
     }
 }
@@ -140,11 +144,9 @@ pub(super) fn of_source(server: Server) -> Vec<Need> {
 /// What is needed of a target, in view of what its source holds and what was agreed to.
 pub(super) fn of_target(server: Server, source: &Facts, agreed: Agreed) -> Vec<Need> {
     let mut needs = in_version(TARGET, server);
-    let fields = source.info.has_expiring_fields();
     let functions = source.functions.unwrap_or(0) > 0;
     for need in &mut needs {
         let everything = match need.name().as_str() {
-            "HPEXPIREAT" | "HPEXPIRETIME" | "HSCAN" => fields,
             "FUNCTION LOAD" => functions,
             "FLUSHALL" | "FUNCTION FLUSH" => agreed.flush_target,
             _ => false,
@@ -163,8 +165,9 @@ fn in_version(table: &[(For, &[&str])], server: Server) -> Vec<Need> {
     let needs = table.iter().flat_map(|(why, lines)| lines.iter().map(|line| Need::new(line, *why)));
     let has = |need: &Need| {
         let (redis, valkey) = since(&need.name());
-        // PEXPIRETIME takes the place of PTTL.
-        server.has(redis, valkey) && !(need.base() == "PTTL" && server.has((7, 0), None))
+        // PEXPIRETIME takes the place of PTTL and TIME.
+        let is_past = ["PTTL", "TIME"].contains(&need.base()) || need.why == For::Relative;
+        server.has(redis, valkey) && !(is_past && server.has((7, 0), None))
     };
     once(needs.filter(has).collect())
 }
@@ -188,11 +191,22 @@ mod tests {
     #[test]
     fn versions_have_their_commands() {
         let names = |server| of_source(server).iter().map(Need::name).collect::<Vec<_>>();
-        let old = names(Server::redis(5, 0));
-        assert!(old.contains(&"PTTL".to_owned()) && !old.contains(&"PEXPIRETIME".to_owned()), "{old:?}");
-        let new = names(Server::valkey(9, 0));
-        assert!(new.contains(&"HPEXPIRETIME".to_owned()) && !new.contains(&"PTTL".to_owned()), "{new:?}");
-        assert!(!names(Server::valkey(8, 1)).contains(&"HPEXPIRETIME".to_owned()));
-        assert_eq!(new.iter().filter(|name| *name == "SCAN").count(), 1);
+        let has = |server, name: &str| names(server).iter().any(|other| other == name);
+        let (old, new) = (Server::redis(5, 0), Server::valkey(9, 0));
+        assert!(
+            has(old, "PTTL") && has(old, "TIME") && !has(old, "PEXPIRETIME") && !has(old, "CLIENT PAUSE")
+        );
+        assert!(
+            has(new, "PEXPIRETIME") && !has(new, "PTTL") && !has(new, "TIME") && has(new, "CLIENT PAUSE")
+        );
+        let target = |server| in_version(TARGET, server).iter().any(|need| need.name() == "HPEXPIRETIME");
+        assert!(target(new) && !target(Server::valkey(8, 1)) && !target(Server::redis(7, 2)));
+    }
+
+    #[test]
+    fn each_command_is_named_once_for_what_matters_most() {
+        let needs = in_version(TARGET, Server::redis(6, 2));
+        let of: Vec<_> = needs.iter().filter(|need| need.name() == "SCAN").map(|need| need.why).collect();
+        assert_eq!(of, [For::Everything]);
     }
 }

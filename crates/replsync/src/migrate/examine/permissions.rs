@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::super::{Error, ErrorKind};
-use super::facts::items;
+use super::facts::{Unseen, items};
 use super::finding::{Finding, Subject, listed};
 use super::needs::{For, Need};
 use super::rules::Rules;
@@ -12,6 +12,8 @@ use crate::resp::Reply;
 
 /// So many commands are named in one finding; `--json` names all.
 const NAMES: usize = 12;
+/// Where `--pause-source` publishes.
+const CHANNEL: &str = "__replsync__:probe";
 
 /// What our user may do on a server, of what is needed there.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +25,10 @@ pub(super) struct Permissions {
     absent: Vec<Need>,
     /// It may touch only keys of certain names.
     keys_limited: bool,
+    /// It may publish only on channels of certain names.
+    channels_limited: bool,
+    /// Why it was not told which commands the server has.
+    commands_unseen: Option<String>,
     /// Why it cannot be told what it may do; then nothing is missing as far as is known.
     untold: Option<String>,
     /// What would be tried, were it told: for the one who sets permissions.
@@ -35,6 +41,8 @@ enum Verdict {
     Allowed,
     /// Allowed, but not on any key.
     SomeKeys,
+    /// Allowed, but not on any channel.
+    SomeChannels,
     Forbidden,
     Absent,
     Untold,
@@ -50,8 +58,9 @@ impl Permissions {
     ) -> Result<Self, Error> {
         let user =
             server.login().and_then(|login| login.user.clone()).unwrap_or_else(|| "default".to_owned());
-        let (absent, needs) = absent(client, needs).await?;
-        let mut permissions = Self { user, absent, needed: needs.clone(), ..Self::default() };
+        let mut permissions = Self { user, ..Self::default() };
+        let needs = permissions.look_for(client, needs).await?;
+        permissions.needed = needs.clone();
         if info.server.has((7, 0), None) {
             permissions.try_out(client, needs).await?;
         } else if info.server.has((6, 0), None) {
@@ -59,6 +68,26 @@ impl Permissions {
         }
         // Before 6.0 who is in may do everything.
         Ok(permissions)
+    }
+
+    /// Sets aside what the server does not have (`rename-command`, or taken away), and returns the others: all, where it
+    /// does not tell.
+    async fn look_for(&mut self, client: &mut Client, needs: Vec<Need>) -> Result<Vec<Need>, Error> {
+        let mut asked = Pipelined::default();
+        let mut args = vec!["COMMAND", "INFO"];
+        args.extend(needs.iter().map(Need::base));
+        asked.add(&args);
+        let reply = client.pipeline("COMMAND INFO", &asked).await?.pop().unwrap_or(Reply::Nil);
+        self.commands_unseen = reply.error();
+        let rows = items(&reply);
+        if rows.len() != needs.len() {
+            return Ok(needs);
+        }
+        let mut present = Vec::new();
+        for (need, row) in needs.into_iter().zip(rows) {
+            if items(row).is_empty() { self.absent.push(need) } else { present.push(need) }
+        }
+        Ok(present)
     }
 
     /// From 7.0 on a server says what would become of a command without running it.
@@ -74,6 +103,7 @@ impl Permissions {
             match verdict(&reply) {
                 Verdict::Allowed => {}
                 Verdict::SomeKeys => self.keys_limited = true,
+                Verdict::SomeChannels => self.channels_limited = true,
                 Verdict::Forbidden => self.missing.push(need),
                 Verdict::Absent => self.absent.push(need),
                 Verdict::Untold => {
@@ -104,9 +134,20 @@ impl Permissions {
         let commands = commands.map(|reply| items(&reply).iter().filter_map(Reply::text).collect());
         let rules = Rules::new(&rules, categories.into_iter().zip(commands).collect::<HashMap<_, Vec<_>>>());
         self.missing = needs.into_iter().filter(|need| !rules.allow(need)).collect();
-        let patterns = field(&reply, "keys").map_or(&[][..], items);
-        self.keys_limited = !patterns.iter().any(|pattern| pattern.text().as_deref() == Some("*"));
+        let limited_to = |name, enough: &[&str]| {
+            let is_enough = |pattern: &Reply| pattern.text().is_some_and(|text| enough.contains(&&text[..]));
+            field(&reply, name).is_some_and(|patterns| !items(patterns).iter().any(is_enough))
+        };
+        self.keys_limited = limited_to("keys", &["*"]);
+        // Channels have rules from 6.2 on.
+        self.channels_limited = limited_to("channels", &["*", CHANNEL]);
         Ok(())
+    }
+
+    /// What was not told.
+    pub fn unseen(&self) -> Option<Unseen> {
+        let reply = self.commands_unseen.clone()?;
+        Some(Unseen { commands: vec!["COMMAND"], what: "which commands it has", reply })
     }
 
     /// The names of all that is missing, where that can be told.
@@ -129,7 +170,7 @@ impl Permissions {
     /// What follows, for each use of what is missing.
     pub fn findings(&self, subject: Subject) -> Vec<Finding> {
         let mut findings = Vec::new();
-        for why in [For::Everything, For::SomeData, For::Flush, For::Verify, For::Pause] {
+        for why in [For::Everything, For::SomeData, For::Relative, For::Flush, For::Verify, For::Pause] {
             let of = |needs: &[Need]| {
                 needs.iter().filter(|need| need.why == why).map(Need::name).collect::<Vec<_>>()
             };
@@ -175,6 +216,14 @@ impl Permissions {
                 ),
             ));
         }
+        if self.channels_limited && subject == Subject::Source {
+            let message = format!(
+                "user {:?} on the {subject} may not publish on the channel {CHANNEL}, needed for --pause-source: ACL \
+                 SETUSER {0} &{CHANNEL}",
+                self.user
+            );
+            findings.push(Finding::warning(subject, message));
+        }
         if let Some(untold) = &self.untold {
             findings.push(Finding::note(subject, self.not_told(subject, untold)));
         }
@@ -191,25 +240,6 @@ impl Permissions {
     }
 }
 
-/// Which of `needs` the server does not have (`rename-command`, or taken away), and which it has. Without the right to
-/// ask, it has them all.
-async fn absent(client: &mut Client, needs: Vec<Need>) -> Result<(Vec<Need>, Vec<Need>), Error> {
-    let mut asked = Pipelined::default();
-    let mut args = vec!["COMMAND", "INFO"];
-    args.extend(needs.iter().map(Need::base));
-    asked.add(&args);
-    let reply = client.pipeline("COMMAND INFO", &asked).await?.pop().unwrap_or(Reply::Nil);
-    let rows = items(&reply).to_vec();
-    if rows.len() != needs.len() {
-        return Ok((Vec::new(), needs));
-    }
-    let is_absent = |row: &Reply| items(row).is_empty();
-    let (absent, present): (Vec<_>, Vec<_>) =
-        needs.into_iter().zip(rows).partition(|(_, row)| is_absent(row));
-    let needs = |pairs: Vec<(Need, Reply)>| pairs.into_iter().map(|(need, _)| need).collect();
-    Ok((needs(absent), needs(present)))
-}
-
 /// What `ACL DRYRUN` means.
 ///
 /// Source: `aclCommand` and `getAclErrorMessage` in `src/acl.c` of Redis 7.
@@ -219,6 +249,7 @@ fn verdict(reply: &Reply) -> Verdict {
     }
     match (reply.text(), reply.error()) {
         (Some(text), _) if text.ends_with(" key") => Verdict::SomeKeys,
+        (Some(text), _) if text.ends_with(" channel") => Verdict::SomeChannels,
         (Some(_), _) => Verdict::Forbidden,
         (None, Some(error)) if error.starts_with("ERR Command") && error.ends_with("not found") => {
             Verdict::Absent
@@ -249,7 +280,7 @@ mod tests {
             Verdict::Forbidden
         );
         assert_eq!(bulk("User mover has no permissions to access the 'k' key"), Verdict::SomeKeys);
-        assert_eq!(bulk("User mover has no permissions to access the 'c' channel"), Verdict::Forbidden);
+        assert_eq!(bulk("User mover has no permissions to access the 'c' channel"), Verdict::SomeChannels);
         assert_eq!(bulk("User mover has no permissions to access database 5"), Verdict::Forbidden);
         assert_eq!(error("ERR Command 'PSYNC' not found"), Verdict::Absent);
         assert_eq!(

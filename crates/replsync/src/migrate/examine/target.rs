@@ -94,17 +94,18 @@ fn eviction(target: &Facts) -> Option<Finding> {
 
 fn replicas(target: &Facts) -> Option<Finding> {
     let count = target.info.number("connected_slaves").filter(|count| *count > 0)?;
-    let limit = OutputLimit::of(target).and_then(|limit| limit.describe());
-    let limit = match limit {
-        Some(limit) => format!(
+    let limit = match OutputLimit::of(target).map(|limit| limit.describe()) {
+        Some(Some(limit)) => format!(
             "It drops one that lags by {limit} (client-output-buffer-limit replica), so the job slows down while one \
              lags by more than a quarter of that"
         ),
-        None => "No limit on how far they may lag is known, so the job does not wait for them".to_owned(),
+        Some(None) => "It lets them lag without a limit (client-output-buffer-limit replica)".to_owned(),
+        None => {
+            "How far they may lag it does not tell, so the job goes by what servers have unless it is set"
+                .to_owned()
+        }
     };
     let who = counted(count, "replica", "replicas");
-    Some(Finding::note(
-        Subject::Target,
-        format!("the target has {who} of its own, which get all that is written. {limit}"),
-    ))
+    let message = format!("the target has {who} of its own, to which all goes that is written. {limit}");
+    Some(Finding::note(Subject::Target, message))
 }
