@@ -103,9 +103,9 @@ const CHANGES: [Change; 30] = [
     of(0, "zset2", "value", All(&["ZREM zset2 a", "ZADD zset2 1 c"])),
     of(0, "hash", "value", Words("HSET hash f other")),
     of(0, "hash2", "value", Words("HDEL hash2 g")),
-    of(0, "late", "expiry", FieldLater("f")),
-    of(0, "kept", "expiry", Words("HPERSIST kept FIELDS 1 f")),
-    of(0, "brief", "expiry", Words("HPEXPIREAT brief 4102444800000 FIELDS 1 g")),
+    of(0, "late", "value", FieldLater("f")),
+    of(0, "kept", "value", Words("HPERSIST kept FIELDS 1 f")),
+    of(0, "brief", "value", Words("HPEXPIREAT brief 4102444800000 FIELDS 1 g")),
     of(0, "stream", "value", Words("XADD stream 9-9 a b")),
     of(0, "groups", "value", Words("XACK groups g 1-1")),
     of(9, "moved", "missing_in_b", Words("MOVE moved 12")),
@@ -246,7 +246,8 @@ fn the_changes_are_what_they_say() -> Result<()> {
                 ("missing in the first", "missing_in_a"),
                 ("missing in the second", "missing_in_b"),
                 ("type: ", "type"),
-                ("expiry", "expiry"),
+                // When a field expires belongs to the value.
+                ("expiry: ", "expiry"),
                 ("code differs", "function"),
             ];
             let kind = kinds.iter().find(|(words, _)| difference.what.starts_with(words));
