@@ -185,3 +185,19 @@ fn a_target_that_becomes_a_replica_is_noticed() -> Result<()> {
     node.wait(PATIENCE)?.assert(5, &["has become a replica of 127.0.0.1"]);
     Ok(())
 }
+
+#[test]
+fn what_is_written_after_the_end_is_not_called_a_difference_while_nobody_writes() -> Result<()> {
+    let (source, target) = (TestServer::start("redis-7.4", &[]), TestServer::start("redis-7.4", &[]));
+    fill(&source, 0)?;
+    let node = Node::start(&["migrate", &source.url(), &target.url(), "--verify", "--json"])?;
+    target.wait_for_keys(KEYS as u64, PATIENCE)?;
+    std::thread::sleep(Duration::from_millis(500)); // it follows
+    node.signal("TERM");
+    while !some_key_is_right(&target)? {}
+    node.signal("STOP");
+    source.client(0).words("SET written late")?;
+    node.signal("CONT");
+    node.wait(PATIENCE)?.assert(5, &["differs: database 0, key \"written\""]);
+    Ok(())
+}

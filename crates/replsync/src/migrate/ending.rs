@@ -44,6 +44,7 @@ impl Job {
             }
             self.land().await?;
         }
+        self.missed = self.disturbed;
         (self.stage, self.disturbed, self.held) = (Stage::Over, false, None);
         if self.done.caught_up && self.done.verification.is_none() {
             self.verify_if_asked().await?;
