@@ -173,3 +173,31 @@ fn a_folder_that_is_of_no_use_is_found_before_the_target_is_flushed() -> Result<
     assert_eq!(target.client(0).keys()?, 1);
     Ok(())
 }
+
+#[test]
+fn a_target_that_becomes_a_replica_is_noticed() -> Result<()> {
+    let [source, target, other] = [(); 3].map(|()| TestServer::start("redis-7.4", &[]));
+    source.client(0).words("SET a b")?;
+    let node = Node::start(&["migrate", &source.url(), &target.url(), "--json"])?;
+    target.wait_for_keys(1, PATIENCE)?;
+    target.replicate(&other)?;
+    assert_eq!(target.client(0).keys()?, 0);
+    node.wait(PATIENCE)?.assert(5, &["has become a replica of 127.0.0.1"]);
+    Ok(())
+}
+
+#[test]
+fn what_is_written_after_the_end_is_not_called_a_difference_while_nobody_writes() -> Result<()> {
+    let (source, target) = (TestServer::start("redis-7.4", &[]), TestServer::start("redis-7.4", &[]));
+    fill(&source, 0)?;
+    let node = Node::start(&["migrate", &source.url(), &target.url(), "--verify", "--json"])?;
+    target.wait_for_keys(KEYS as u64, PATIENCE)?;
+    std::thread::sleep(Duration::from_millis(500)); // it follows
+    node.signal("TERM");
+    while !some_key_is_right(&target)? {}
+    node.signal("STOP");
+    source.client(0).words("SET written late")?;
+    node.signal("CONT");
+    node.wait(PATIENCE)?.assert(5, &["differs: database 0, key \"written\""]);
+    Ok(())
+}

@@ -109,6 +109,15 @@ pub enum Error {
         /// How many.
         keys: u64,
     },
+    /// The target was made a replica, which replaces its data without a word to its clients.
+    #[error(
+        "the target has become a replica of {master}, and holds that one's data: make it a master again (REPLICAOF NO ONE) \
+         and run again with --flush-target"
+    )]
+    Demoted {
+        /// The address of its master.
+        master: String,
+    },
     /// The thread that reads the RDB ended without a word.
     #[error("reading the RDB stopped: {0}")]
     Stopped(&'static str),

@@ -6,7 +6,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use super::Error;
-use crate::endpoint::{self, Client, Endpoint, Info, Pipelined};
+use crate::endpoint::{self, Client, Endpoint, Info, Pipelined, Role};
 use crate::resp::Reply;
 
 /// The target is looked at this often at least.
@@ -47,7 +47,7 @@ impl Throttle {
     /// Waits until so many bytes may be sent; `unanswered` says how many were sent and not answered yet.
     ///
     /// # Errors
-    /// [`Error::Evicted`] once the target has evicted keys.
+    /// [`Error::Evicted`] once the target has evicted keys, [`Error::Demoted`] once it is a replica.
     pub async fn admit(&mut self, bytes: u64, unanswered: impl Fn() -> u64) -> Result<(), Error> {
         while self.budget < bytes || self.looked.is_none_or(|looked| looked.elapsed() > LOOK_EVERY) {
             let room = self.look().await?;
@@ -70,13 +70,7 @@ impl Throttle {
     /// Looks at the target, whose end the one who writes there notices by itself.
     async fn look(&mut self) -> Result<Room, Error> {
         match self.ask().await {
-            Ok((info, room)) => {
-                let evicted = info.number("evicted_keys").unwrap_or(0);
-                match evicted_since(self.evicted, evicted) {
-                    0 => Ok(room),
-                    keys => Err(Error::Evicted { keys }),
-                }
-            }
+            Ok((info, room)) => check_target(&info, self.evicted).map(|()| room),
             Err(error) => {
                 tracing::warn!(
                     "cannot look whether the target evicts, and how far its replicas are: {error}"
@@ -102,9 +96,23 @@ impl Throttle {
     }
 }
 
+/// Whether a target, whose INFO is `info`, still holds what was written there: it had evicted so many keys before.
+///
+/// # Errors
+/// [`Error::Evicted`], and [`Error::Demoted`].
+pub fn check_target(info: &Info, evicted_before: u64) -> Result<(), Error> {
+    if info.role == Role::Replica {
+        return Err(Error::Demoted { master: info.master().unwrap_or_default() });
+    }
+    match evicted_since(evicted_before, info.number("evicted_keys").unwrap_or(0)) {
+        0 => Ok(()),
+        keys => Err(Error::Evicted { keys }),
+    }
+}
+
 /// How many keys a target has evicted, from its counter before and now. A counter that is lower was reset meanwhile
 /// (`CONFIG RESETSTAT`), and what it says came since.
-pub fn evicted_since(before: u64, now: u64) -> u64 {
+fn evicted_since(before: u64, now: u64) -> u64 {
     now.checked_sub(before).unwrap_or(now)
 }
 

@@ -44,12 +44,13 @@ impl Job {
             }
             self.land().await?;
         }
+        self.missed = self.disturbed;
         (self.stage, self.disturbed, self.held) = (Stage::Over, false, None);
         if self.done.caught_up && self.done.verification.is_none() {
             self.verify_if_asked().await?;
         }
         self.unpause_writers().await;
-        self.refuse_evictions().await?;
+        self.check_target().await?;
         Ok(self.report(ended, position))
     }
 
@@ -141,15 +142,12 @@ impl Job {
         }
     }
 
-    /// A target that evicts has lost keys without an error.
-    async fn refuse_evictions(&mut self) -> Result<(), Error> {
-        match self.look_at_target().await.map(|info| info.number("evicted_keys").unwrap_or(0)) {
-            Ok(now) => match apply::evicted_since(self.evicted, now) {
-                0 => Ok(()),
-                keys => Err(apply::Error::Evicted { keys }.into()),
-            },
+    /// A target that evicts has lost keys without an error, and one that has become a replica all of them.
+    async fn check_target(&mut self) -> Result<(), Error> {
+        match self.look_at_target().await {
+            Ok(info) => Ok(apply::check_target(&info, self.evicted)?),
             Err(error) => {
-                tracing::warn!("nobody knows whether the target has evicted keys: {error}");
+                tracing::warn!("nobody knows whether the target still holds what was written there: {error}");
                 Ok(())
             }
         }

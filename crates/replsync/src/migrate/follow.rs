@@ -169,13 +169,13 @@ impl Job {
         }
         match self.stage {
             Stage::Applying => {}
-            Stage::Over => return Ok(()),
+            Stage::Over => {
+                self.missed |= commands.iter().any(is_more_than_deletion);
+                return Ok(());
+            }
             Stage::Landed => {
                 // What a key that expired too early could spoil waits until expiries are out of reach again.
-                let spoiled = commands.iter().position(|(command, _)| {
-                    command::classify(&command.args) == Class::Write && !command::only_deletes(&command.args)
-                });
-                if let Some(at) = spoiled {
+                if let Some(at) = commands.iter().position(is_more_than_deletion) {
                     self.disturbed = true;
                     self.held = Some(Event::Commands { commands: commands.split_off(at), arrived_ms });
                 }
@@ -196,6 +196,10 @@ impl Job {
         });
         Ok(())
     }
+}
+
+fn is_more_than_deletion((command, _): &(StreamCommand, u64)) -> bool {
+    command::classify(&command.args) == Class::Write && !command::only_deletes(&command.args)
 }
 
 /// What happens next on the link; while nothing is to be taken in, only its failure.

@@ -106,6 +106,8 @@ pub(super) struct Job {
     /// Landed, when the source wrote more than deletions: they wait here, and nothing more is taken in.
     pub(super) disturbed: bool,
     pub(super) held: Option<Event>,
+    /// Over, whether the source wrote more than deletions since the landing: the target lacks that.
+    pub(super) missed: bool,
     /// The stream's offset that was taken in.
     pub(super) received: u64,
     /// When the source was written to last, and how often that was noticed.
@@ -173,6 +175,7 @@ impl Job {
             stage: Stage::Applying,
             disturbed: false,
             held: None,
+            missed: false,
             received: 0,
             last_write: started,
             writes: 0,

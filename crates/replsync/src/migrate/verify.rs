@@ -71,7 +71,8 @@ impl Job {
             }
             quiet_rounds = if self.writes == writes { quiet_rounds + 1 } else { 0 };
             if quiet_rounds >= QUIET_ROUNDS {
-                return Ok(Verdict::Differs);
+                // What the target lacks because the job is over may come and go like what is on its way.
+                return Ok(if self.missed { Verdict::DiffersUnderWrites } else { Verdict::Differs });
             }
             in_vain = if differing < least { 0 } else { in_vain + 1 };
             least = least.min(differing);
