@@ -8,10 +8,10 @@ use super::error::At;
 use crate::command;
 use crate::resp::{Command, CommandScanner, Frame, Reply};
 
-/// A batch is handed on when it holds this much.
-const BYTES: usize = 64 * 1024;
+/// A batch is handed on when it holds this much: each costs three tasks a turn, and larger ones win no more.
+const BYTES: usize = 128 * 1024;
 /// … or so many commands.
-const COMMANDS: usize = 1024;
+const COMMANDS: usize = 2048;
 
 /// Where in the source something comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -40,9 +40,9 @@ pub struct Swept {
     pub keys: u64,
     /// Hash fields whose expiry was moved.
     pub fields: u64,
-    /// The latest of the expiries that were past when they were put right, in milliseconds since the epoch: what
-    /// had it is gone.
-    pub gone_ms: Option<i64>,
+    /// The earliest of the expiries put right that the source may yet have renewed, in milliseconds since the epoch: see
+    /// [`Sweeper::renewable_from`].
+    pub soonest_ms: Option<i64>,
     /// Expiries of a source before 7.0 that it could not be asked for again: they count from when the command that
     /// set them arrived.
     pub inexact: u64,
@@ -85,6 +85,7 @@ pub struct Sweeper<'a> {
     /// … which it alone can place.
     source: Option<&'a mut Client>,
     direction: Direction,
+    renewable_from_ms: i64,
     swept: Swept,
 }
 
@@ -96,7 +97,15 @@ impl<'a> Sweeper<'a> {
         throttle: &'a mut Throttle,
         direction: Direction,
     ) -> Self {
-        Self { target, server, throttle, relative: false, source: None, direction, swept: Swept::default() }
+        let (relative, source, renewable_from_ms, swept) = (false, None, 0, Swept::default());
+        Self { target, server, throttle, relative, source, direction, renewable_from_ms, swept }
+    }
+
+    /// All that the source wrote before that time (by its clock, in milliseconds since the epoch) is on the target: what
+    /// expired before can not be renewed any more.
+    pub fn renewable_from(mut self, ms: i64) -> Self {
+        self.renewable_from_ms = ms;
+        self
     }
 
     /// Has expiries read again from `source`, a server before 7.0, where it can be asked: its stream holds relative
@@ -216,7 +225,7 @@ impl<'a> Sweeper<'a> {
         expect_integers(self.target, "PEXPIREAT", &commands).await?;
         self.swept.keys += moved.len() as u64;
         if self.direction == Direction::Off {
-            self.note_gone(moved.iter().map(|(_, to_ms)| *to_ms));
+            self.note_soonest(moved.iter().map(|(_, to_ms)| *to_ms));
         }
         Ok(())
     }
@@ -297,14 +306,13 @@ impl<'a> Sweeper<'a> {
             }
         }
         self.swept.fields += moved.len() as u64;
-        self.note_gone(moved.into_iter());
+        self.note_soonest(moved.into_iter());
         Ok(())
     }
 
-    fn note_gone(&mut self, moved: impl Iterator<Item = i64>) {
-        let now_ms = i64::try_from(now_ms()).unwrap_or(i64::MAX);
-        let past = moved.filter(|to_ms| *to_ms <= now_ms).max();
-        self.swept.gone_ms = self.swept.gone_ms.max(past);
+    fn note_soonest(&mut self, moved: impl Iterator<Item = i64>) {
+        let soonest = moved.filter(|to_ms| *to_ms >= self.renewable_from_ms).min();
+        self.swept.soonest_ms = self.swept.soonest_ms.into_iter().chain(soonest).min();
     }
 
     /// SCAN's reply: the next cursor, and names.

@@ -72,9 +72,9 @@ impl Throttle {
         match self.ask().await {
             Ok((info, room)) => {
                 let evicted = info.number("evicted_keys").unwrap_or(0);
-                match evicted.checked_sub(self.evicted) {
-                    Some(keys @ 1..) => Err(Error::Evicted { keys }),
-                    _ => Ok(room),
+                match evicted_since(self.evicted, evicted) {
+                    0 => Ok(room),
+                    keys => Err(Error::Evicted { keys }),
                 }
             }
             Err(error) => {
@@ -100,6 +100,12 @@ impl Throttle {
         self.client = Some(client);
         Ok((info, room))
     }
+}
+
+/// How many keys a target has evicted, from its counter before and now. A counter that is lower was reset meanwhile
+/// (`CONFIG RESETSTAT`), and what it says came since.
+pub fn evicted_since(before: u64, now: u64) -> u64 {
+    now.checked_sub(before).unwrap_or(now)
 }
 
 /// What a target's replicas can take.
@@ -150,14 +156,20 @@ fn held_bytes(list: &str) -> u64 {
     list.lines().filter_map(held).max().unwrap_or(0)
 }
 
-/// How far the last of the target's replicas is behind, as INFO tells: up to a second late.
+/// How far the last of the target's replicas is behind, as INFO tells: up to a second late. One in a full sync takes
+/// nothing at all.
 fn behind_bytes(info: &Info) -> u64 {
-    let offset = |number: u64| {
-        let line = info.field(&format!("slave{number}"))?;
-        line.split(',').find_map(|pair| pair.strip_prefix("offset=")?.parse::<u64>().ok())
+    let replica = |number: u64| info.field(&format!("slave{number}"));
+    let behind = |line: &str| {
+        let value = |name| line.split(',').find_map(|pair| pair.strip_prefix(name));
+        match (value("state="), value("offset=").and_then(|offset| offset.parse().ok())) {
+            (Some("online") | None, Some(offset @ 1..)) => info.position.offset.saturating_sub(offset),
+            // One that never says how far it is.
+            (Some("online") | None, _) => 0,
+            _ => u64::MAX,
+        }
     };
-    let least = (0..).map_while(offset).filter(|offset| *offset > 0).min();
-    least.map_or(0, |least| info.position.offset.saturating_sub(least))
+    (0..).map_while(replica).map(behind).max().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -172,6 +184,29 @@ mod tests {
         assert_eq!(setting("1048576 0 0"), Some(1_048_576));
         assert_eq!(setting("0 0 0"), None);
         assert_eq!(replica_limit("normal 0 0 0"), None);
+    }
+
+    #[test]
+    fn a_replica_in_a_full_sync_is_not_idle() {
+        let behind = |replicas: &str| {
+            let replid = "0123456789abcdef0123456789abcdef01234567";
+            let text = format!(
+                "redis_version:7.4.1\r\nrun_id:a\r\nrole:master\r\nmaster_replid:{replid}\r\n\
+                 master_repl_offset:1000\r\n{replicas}"
+            );
+            behind_bytes(&Info::parse(&text).unwrap())
+        };
+        let online = "slave0:ip=::1,port=1,state=online,offset=990,lag=0\r\n";
+        assert_eq!((behind(""), behind(online)), (0, 10));
+        assert_eq!(behind("slave0:ip=::1,port=1,state=online,offset=0,lag=0\r\n"), 0, "another replsync");
+        let syncing = format!("{online}slave1:ip=::1,port=2,state=send_bulk,offset=0,lag=0\r\n");
+        assert_eq!(behind(&syncing), u64::MAX);
+    }
+
+    #[test]
+    fn a_counter_that_was_reset_counts_from_nothing() {
+        assert_eq!((evicted_since(5, 5), evicted_since(5, 8)), (0, 3));
+        assert_eq!((evicted_since(5, 0), evicted_since(5, 2)), (0, 2), "CONFIG RESETSTAT");
     }
 
     #[test]

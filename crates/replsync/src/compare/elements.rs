@@ -83,16 +83,25 @@ pub(super) fn first_unlike(a: &Elements, b: &Elements) -> Option<String> {
 }
 
 impl Elements {
-    /// Decodes a value; `meant` takes shifts off the expiries of hash fields.
-    pub fn read(dump: &Dump<'_>, meant: impl Fn(u64) -> u64) -> Result<Self, rdb::Error> {
+    /// Decodes a value; `meant` takes shifts off the expiries of hash fields, and those that have expired by `now_ms` are
+    /// left out.
+    pub fn read(dump: &Dump<'_>, meant: impl Fn(u64) -> u64, now_ms: u64) -> Result<Self, rdb::Error> {
         let mut elements = Self { bytes: Vec::with_capacity(dump.raw.len()), spans: Vec::new() };
         rdb::decode(dump.kind, dump.raw, &Limits::default(), &mut |element| {
-            elements.add(element, &meant);
+            match element {
+                Element::HashField { expiry_ms: Some(at_ms), .. } if meant(at_ms) <= now_ms => {}
+                element => elements.add(element, &meant),
+            }
             Ok::<_, rdb::Error>(())
         })?;
         let Self { bytes, spans } = &mut elements;
         spans.sort_unstable_by(|a, b| (a.part, a.name(bytes)).cmp(&(b.part, b.name(bytes))));
         Ok(elements)
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.spans.is_empty()
     }
 
     fn iter(&self) -> impl Iterator<Item = One<'_>> {

@@ -62,6 +62,12 @@ impl Expiry {
         }
     }
 
+    /// Whether it is over by then for certain.
+    pub fn is_past(self, now_ms: u64) -> bool {
+        let past = |last: i64| u64::try_from(last).is_ok_and(|last| last <= now_ms);
+        matches!(self, Self::Within(_, last) if past(last))
+    }
+
     /// Whether both may be the same moment.
     pub fn fits(self, other: Self, precision: Precision) -> bool {
         let (first, last, other_first, other_last) = match (self, other) {

@@ -9,6 +9,7 @@ use super::error::At;
 use super::expiry::Precision;
 use super::peer::{Peer, Seen};
 use super::{Error, Side, text, value};
+use crate::clock::now_ms;
 
 /// About so many bytes of answers are under way on each side.
 const BATCH_BYTES: usize = 1024 * 1024;
@@ -72,9 +73,9 @@ impl Pair {
         let (source, target) = tokio::try_join!(self.source.read(keys), self.target.read(keys))?;
         let bytes = |side: &[Seen]| side.iter().map(Seen::payload_bytes).sum::<usize>();
         self.pace.learn(keys.len(), bytes(&source).max(bytes(&target)));
-        let mut unlike = Vec::with_capacity(keys.len());
+        let (mut unlike, now_ms) = (Vec::with_capacity(keys.len()), now_ms());
         for (key, (a, b)) in keys.iter().zip(source.iter().zip(&target)) {
-            let mut one = self.unlike(a, b).map_err(|(side, source)| Error::Payload {
+            let mut one = self.unlike(a, b, now_ms).map_err(|(side, source)| Error::Payload {
                 side,
                 at: At::key(db, key.as_ref()),
                 source,
@@ -87,7 +88,13 @@ impl Pair {
         Ok(unlike)
     }
 
-    fn unlike(&self, source: &Seen, target: &Seen) -> Result<Option<Unlike>, (Side, crate::rdb::Error)> {
+    fn unlike(
+        &self,
+        source: &Seen,
+        target: &Seen,
+        now_ms: u64,
+    ) -> Result<Option<Unlike>, (Side, crate::rdb::Error)> {
+        let shifted = self.target_shifted;
         let missing =
             |kind, payload: &Bytes| Ok(Some(Unlike::new(kind, value::type_name(payload).into_owned())));
         let (a, a_expiry, b, b_expiry) = match (source, target) {
@@ -96,13 +103,21 @@ impl Pair {
                 let what = "it could not be read as of one moment".to_owned();
                 return Ok(Some(Unlike::new(Kind::Value, what)));
             }
+            // What has expired on the source, and is kept on the target until the source says that it is deleted: which a
+            // replica, or a server whose writers are paused, does not do.
+            (Seen::Absent, Seen::Value { expiry, .. }) if shifted && expiry.meant().is_past(now_ms) => {
+                return Ok(None);
+            }
+            (Seen::Absent, Seen::Value { payload, .. }) if value::is_expired(payload, shifted, now_ms)? => {
+                return Ok(None);
+            }
             (Seen::Absent, Seen::Value { payload, .. }) => return missing(Kind::MissingInSource, payload),
             (Seen::Value { payload, .. }, Seen::Absent) => return missing(Kind::MissingInTarget, payload),
             (Seen::Value { payload: a, expiry: x }, Seen::Value { payload: b, expiry: y }) => (a, *x, b, *y),
         };
-        let meant = if self.target_shifted { b_expiry.meant() } else { b_expiry };
+        let meant = if shifted { b_expiry.meant() } else { b_expiry };
         let expiry = (!a_expiry.fits(meant, self.precision())).then(|| format!("{a_expiry} and {b_expiry}"));
-        Ok(match (value::unlike(a, b, self.target_shifted)?, expiry) {
+        Ok(match (value::unlike(a, b, shifted, now_ms)?, expiry) {
             (Some(Unlike { kind, what, .. }), Some(expiry)) => {
                 Some(Unlike::new(kind, format!("{what}; expiry: {expiry}")))
             }

@@ -16,7 +16,7 @@ const FOOTER_BYTES: usize = 10;
 const LAST_SHARED_TYPE: u8 = 21;
 
 /// In what way the value of `target` differs from that of `source`, if it does. With `shifted`, the field expiries of
-/// the target may be shifted.
+/// the target may be shifted. Fields that have expired by `now_ms` count on neither side: when they go is up to the server.
 ///
 /// # Errors
 /// A payload that cannot be read, and whose it is. Payloads of equal bytes are not looked into.
@@ -24,6 +24,7 @@ pub(super) fn unlike(
     source: &[u8],
     target: &[u8],
     shifted: bool,
+    now_ms: u64,
 ) -> Result<Option<Unlike>, (Side, rdb::Error)> {
     if are_same_bytes(source, target) {
         return Ok(None);
@@ -46,12 +47,24 @@ pub(super) fn unlike(
         [DataType::Module, _] => (a.raw != b.raw)
             .then(|| format!("the module's {} and {} bytes are not the same", a.raw.len(), b.raw.len())),
         _ => {
-            let a = Elements::read(&a, |expiry_ms| expiry_ms).map_err(of(Side::Source))?;
-            let b = Elements::read(&b, if shifted { meant } else { |at| at }).map_err(of(Side::Target))?;
+            let a = Elements::read(&a, |expiry_ms| expiry_ms, now_ms).map_err(of(Side::Source))?;
+            let b = Elements::read(&b, taken_off(shifted), now_ms).map_err(of(Side::Target))?;
             first_unlike(&a, &b)
         }
     };
     Ok(what.map(|what| Unlike::new(Kind::Value, what)))
+}
+
+/// Whether a target's payload is a hash whose fields have all expired: as good as none.
+pub(super) fn is_expired(target: &[u8], shifted: bool, now_ms: u64) -> Result<bool, (Side, rdb::Error)> {
+    let of = |error| (Side::Target, error);
+    let dump = dump::parse(target).map_err(of)?;
+    Ok(dump.kind.has_field_expiries()
+        && Elements::read(&dump, taken_off(shifted), now_ms).map_err(of)?.is_empty())
+}
+
+fn taken_off(shifted: bool) -> fn(u64) -> u64 {
+    if shifted { meant } else { |at| at }
 }
 
 /// The type of a payload's value, in a word.

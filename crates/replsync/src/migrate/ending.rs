@@ -23,6 +23,12 @@ impl Job {
                 self.land().await?;
                 self.fetch_last_deletions().await?;
             }
+        } else if ended == Ended::Stopped && self.stage == Stage::Landed {
+            // Nobody has looked yet what was written since the landing began.
+            if self.done.swept.is_none() {
+                self.land().await?;
+            }
+            self.done.caught_up &= self.fetch_last_deletions().await?;
         }
         let answered = self.close().await?;
         let applied = *self.applied.borrow();
@@ -65,18 +71,18 @@ impl Job {
         Ok(())
     }
 
-    /// What the source has deleted while the target landed.
-    async fn fetch_last_deletions(&mut self) -> Result<(), Error> {
+    /// What the source has deleted while the target landed. True when it is known that it did nothing else.
+    async fn fetch_last_deletions(&mut self) -> Result<bool, Error> {
         match timeout(DRAIN, self.fetch_deletions()).await {
             Ok(Err(error @ Error::Apply(_))) => Err(error),
             Ok(Err(error)) => {
                 tracing::warn!("what the source has deleted meanwhile is left out: {error}");
-                Ok(())
+                Ok(false)
             }
-            Ok(Ok(_)) => Ok(()),
+            Ok(Ok(all)) => Ok(all),
             Err(_) => {
                 tracing::warn!("what the source has deleted meanwhile is left out: it took too long");
-                Ok(())
+                Ok(false)
             }
         }
     }
@@ -138,8 +144,10 @@ impl Job {
     /// A target that evicts has lost keys without an error.
     async fn refuse_evictions(&mut self) -> Result<(), Error> {
         match self.look_at_target().await.map(|info| info.number("evicted_keys").unwrap_or(0)) {
-            Ok(now) if now > self.evicted => Err(apply::Error::Evicted { keys: now - self.evicted }.into()),
-            Ok(_) => Ok(()),
+            Ok(now) => match apply::evicted_since(self.evicted, now) {
+                0 => Ok(()),
+                keys => Err(apply::Error::Evicted { keys }.into()),
+            },
             Err(error) => {
                 tracing::warn!("nobody knows whether the target has evicted keys: {error}");
                 Ok(())

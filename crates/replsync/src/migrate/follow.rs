@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::job::{Job, Stage};
+use super::land::clock_ms;
 use super::{Error, Phase};
 use crate::apply::{Batch, Copied, Follower};
 use crate::channel::{Room, Sender};
@@ -24,6 +25,8 @@ impl Job {
         self.follower =
             Some(Follower::new(self.target.clone(), self.source.server, start.offset, copied.stream_db));
         self.done.copied = Some(copied);
+        // Until its first PING, an idle source sends nothing more.
+        self.received = start.offset;
         // Once this is answered, the copy is in.
         self.waiting.push_back(Batch::marker(start.offset));
         self.enter(Phase::CatchingUp);
@@ -70,8 +73,9 @@ impl Job {
         Ok(())
     }
 
-    /// Follows until nothing was written to the source for that long, and everything is applied.
-    pub(super) async fn follow_until_quiet(&mut self, quiet: Duration) -> Result<(), Error> {
+    /// Follows until nothing was written to the source for that long, and everything is applied: until when, by the
+    /// source's clock, in milliseconds since the epoch.
+    pub(super) async fn follow_until_quiet(&mut self, quiet: Duration) -> Result<i64, Error> {
         loop {
             while let left @ 1.. = quiet.saturating_sub(self.last_write.elapsed()).as_micros() {
                 let left = Duration::from_micros(u64::try_from(left).unwrap_or(u64::MAX));
@@ -81,7 +85,7 @@ impl Job {
             let goal = self.source_now().await?;
             self.follow_to(goal.position.offset).await?;
             if self.last_write.elapsed() >= quiet {
-                return Ok(());
+                return Ok(clock_ms(&goal));
             }
         }
     }

@@ -145,6 +145,7 @@ impl Job {
                 _ => tracing::warn!("{finding}"),
             }
         }
+        options.spool.check()?;
         if options.flush_target {
             flush(&to, destination.info.server, options.timeout).await?;
         }
@@ -152,7 +153,6 @@ impl Job {
             progress.phase = Phase::Waiting;
             progress.keys_total = source.info.keys();
         });
-        options.spool.check()?;
         let data_bytes = source.info.number("used_memory_dataset").or(source.info.number("used_memory"));
         if data_bytes.is_some_and(|bytes| bytes > options.spool.max_bytes) {
             tracing::warn!(
@@ -241,9 +241,9 @@ impl Job {
                 self.verify_if_asked().await?;
                 loop {
                     // Whoever wrote meanwhile makes us wait again.
-                    self.follow_until_quiet(quiet).await?;
+                    let all_until_ms = self.follow_until_quiet(quiet).await?;
                     self.pause_writers().await?;
-                    let landed = self.land_if_quiet(quiet).await?;
+                    let landed = self.land_if_quiet(all_until_ms).await?;
                     self.unpause_writers().await;
                     if landed {
                         return Ok(Ended::Quiet);
@@ -265,7 +265,8 @@ impl Job {
 
     /// Holds up the source's writers, where that is asked, for the last look.
     pub(super) async fn pause_writers(&mut self) -> Result<(), Error> {
-        if let Some(limit) = self.options.pause_source {
+        // Told to stop meanwhile, the job asks for it again: it would take our own pause for somebody else's.
+        if let (Some(limit), None) = (self.options.pause_source, &self.pause) {
             self.pause = Pause::begin(&self.from, limit, self.options.timeout).await?;
         }
         Ok(())

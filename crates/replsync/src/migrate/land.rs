@@ -19,10 +19,15 @@ const SWEEP: Duration = Duration::from_secs(60);
 impl Job {
     /// Takes the shift off all expiries. Nothing is applied any more but deletions; nothing may be on its way.
     pub(super) async fn land(&mut self) -> Result<(), Error> {
+        self.land_having_all_until(0).await
+    }
+
+    /// The same, where the target has all that the source wrote until then by its clock.
+    async fn land_having_all_until(&mut self, renewable_from_ms: i64) -> Result<(), Error> {
         self.stage = Stage::Landed;
         self.done.swept = None;
         self.enter(Phase::Sweeping);
-        let swept = self.sweep(Direction::Off).await?;
+        let swept = self.sweep(Direction::Off, renewable_from_ms).await?;
         tracing::info!(keys = swept.keys, fields = swept.fields, "expiries are put right");
         self.done.swept = Some(swept);
         Ok(())
@@ -30,21 +35,20 @@ impl Job {
 
     /// Lands while the source is quiet; true when it still was so afterwards, and the target has everything. Else the
     /// stream is followed again.
-    pub(super) async fn land_if_quiet(&mut self, quiet: Duration) -> Result<bool, Error> {
-        let quiet_since_ms = now_ms().saturating_sub(u64::try_from(quiet.as_millis()).unwrap_or(u64::MAX));
-        let before = Expired::of(&self.look_at_target().await?);
+    pub(super) async fn land_if_quiet(&mut self, all_until_ms: i64) -> Result<bool, Error> {
         self.settle().await?;
-        self.land().await?;
+        self.land_having_all_until(all_until_ms).await?;
         if self.fetch_deletions().await? {
             return Ok(true);
         }
         tracing::warn!("the source was written to while expiries were put right: following again");
         self.settle().await?;
-        let gone_ms = self.done.swept.take().and_then(|swept| swept.gone_ms).unwrap_or(0);
-        self.sweep(Direction::On).await?;
-        let after = Expired::of(&self.look_at_target().await?);
-        // What was past before the source fell quiet cannot have been renewed since.
-        if after != before || u64::try_from(gone_ms).is_ok_and(|gone_ms| gone_ms >= quiet_since_ms) {
+        let soonest_ms = self.done.swept.take().and_then(|swept| swept.soonest_ms);
+        self.sweep(Direction::On, 0).await?;
+        let now_ms = clock_ms(&self.look_at_target().await?).max(own_clock_ms());
+        // It was in the target's reach. Whether it is gone, counters do not tell: expired fields are counted when they are
+        // removed, some time later.
+        if soonest_ms.is_some_and(|soonest_ms| soonest_ms <= now_ms) {
             return Err(Error::ExpiredMeanwhile);
         }
         self.stage = Stage::Applying;
@@ -68,6 +72,12 @@ impl Job {
             // The keys that the source could not be asked for are deleted by now.
             swept.inexact = if swept.without_source { swept.inexact } else { 0 };
         }
+        if let Some(swept) = self.done.swept.as_mut().filter(|_| self.disturbed)
+            && sends_relative_expiries(self.source.server)
+        {
+            // What was read from the source may be later than what is applied.
+            swept.inexact = swept.keys;
+        }
         Ok(!self.disturbed)
     }
 
@@ -76,17 +86,18 @@ impl Job {
     pub(super) async fn read_expiries_again(&mut self) -> Result<(), Error> {
         if sends_relative_expiries(self.source.server) {
             self.settle().await?;
-            self.sweep(Direction::Again).await?;
+            self.sweep(Direction::Again, 0).await?;
         }
         Ok(())
     }
 
-    async fn sweep(&mut self, direction: Direction) -> Result<Swept, Error> {
+    async fn sweep(&mut self, direction: Direction, renewable_from_ms: i64) -> Result<Swept, Error> {
         let (timeout, evicted) = (self.options.timeout, self.evicted);
         let mut client = Client::connect(&self.to, timeout).await?;
         client.set_limit(SWEEP);
         let mut throttle = Throttle::new(self.to.clone(), timeout, evicted);
-        let mut sweeper = Sweeper::new(&mut client, self.target.server(), &mut throttle, direction);
+        let mut sweeper = Sweeper::new(&mut client, self.target.server(), &mut throttle, direction)
+            .renewable_from(renewable_from_ms);
         let mut source;
         if sends_relative_expiries(self.source.server) {
             source = Client::connect(&self.from, timeout).await;
@@ -111,13 +122,12 @@ pub(super) fn sends_relative_expiries(source: Server) -> bool {
     !source.has((7, 0), None)
 }
 
-/// What a server has expired by itself so far: keys, and hash fields (`expired_subkeys` in Redis from 7.4 on,
-/// `expired_fields` in Valkey 9).
-#[derive(PartialEq, Eq)]
-struct Expired([Option<u64>; 3]);
+/// A server's clock when it was asked, in milliseconds since the epoch; ours where it does not say (before 6.2).
+pub(super) fn clock_ms(info: &Info) -> i64 {
+    let said = info.number("server_time_usec").and_then(|micros| i64::try_from(micros / 1000).ok());
+    said.unwrap_or_else(own_clock_ms)
+}
 
-impl Expired {
-    fn of(info: &Info) -> Self {
-        Self(["expired_keys", "expired_subkeys", "expired_fields"].map(|name| info.number(name)))
-    }
+fn own_clock_ms() -> i64 {
+    i64::try_from(now_ms()).unwrap_or(i64::MAX)
 }

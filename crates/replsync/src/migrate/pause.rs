@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout};
 use super::Error;
 use crate::endpoint::{Client, Endpoint};
 
-/// A PUBLISH that is not answered within this is held up by a pause.
+/// A PUBLISH that takes so much longer than a PING, which a pause of writers does not hold up, is held up by a pause.
 const PROBE: Duration = Duration::from_millis(50);
 /// A channel that nobody else uses.
 const CHANNEL: &str = "__replsync__:probe";
@@ -24,7 +24,10 @@ impl Pause {
     /// that pause is somebody else's, and is neither lengthened nor ended.
     pub async fn begin(server: &Endpoint, limit: Duration, answer: Duration) -> Result<Option<Self>, Error> {
         let mut probe = Client::connect(server, answer).await?;
-        match timeout(PROBE, probe.ask(&["PUBLISH", CHANNEL, ""])).await {
+        let asked = Instant::now();
+        probe.ask(&["PING"]).await?;
+        let limit_of_probe = PROBE + 4 * asked.elapsed();
+        match timeout(limit_of_probe, probe.ask(&["PUBLISH", CHANNEL, ""])).await {
             Ok(answered) => answered?,
             Err(_) => {
                 tracing::warn!(
@@ -56,5 +59,37 @@ impl Pause {
             tracing::warn!("the source's writers stay paused for {left} ms: {error}");
         }
         took
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    /// A server that answers everything, after that long.
+    async fn far_away(delay: Duration) -> Endpoint {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("redis://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            while let Ok((mut socket, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let mut buffer = [0; 1024];
+                    while let Ok(1..) = socket.read(&mut buffer).await {
+                        tokio::time::sleep(delay).await;
+                        let _ = socket.write_all(b"+OK\r\n").await;
+                    }
+                });
+            }
+        });
+        url.parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_source_that_is_far_away_is_not_taken_for_a_paused_one() {
+        let source = far_away(2 * PROBE).await;
+        let limit = Duration::from_secs(5);
+        assert!(Pause::begin(&source, limit, limit).await.unwrap().is_some());
     }
 }

@@ -26,14 +26,14 @@ impl Job {
             compare::Options { timeout: self.options.timeout, target_shifted, ..compare::Options::default() };
         let mut comparison = Comparison::connect(&self.from, &self.to, options).await?;
         let progress = self.progress.clone();
-        let seen = |pass: compare::Pass| {
+        let seen = move |pass: compare::Pass| {
             progress.send_modify(|progress| {
                 progress.keys_verified = pass.compared;
                 progress.keys_differing = pass.differing;
             });
         };
-        self.alongside(comparison.first_pass(seen)).await??;
-        let verdict = self.read_again(&mut comparison, limit).await?;
+        self.alongside(comparison.first_pass(&seen)).await??;
+        let verdict = self.read_again(&mut comparison, limit, seen).await?;
         self.enter(before);
         Ok(Verification {
             verdict,
@@ -45,7 +45,12 @@ impl Job {
     }
 
     /// Reads the differing keys again until none is left, or it is clear that some stay.
-    async fn read_again(&mut self, comparison: &mut Comparison, limit: Duration) -> Result<Verdict, Error> {
+    async fn read_again(
+        &mut self,
+        comparison: &mut Comparison,
+        limit: Duration,
+        seen: impl Fn(compare::Pass),
+    ) -> Result<Verdict, Error> {
         let began = Instant::now();
         let (mut least, mut in_vain, mut quiet_rounds) = (usize::MAX, 0, 0);
         loop {
@@ -57,6 +62,12 @@ impl Job {
             self.catch_what_is_on_its_way().await?;
             if differing == 0 && comparison.is_equal() {
                 return Ok(Verdict::Equal);
+            }
+            // Of differences that there was no room for, only another look at everything can tell.
+            if differing == 0 && comparison.not_kept() > 0 && began.elapsed() < limit {
+                self.alongside(comparison.first_pass(&seen)).await??;
+                (least, in_vain, quiet_rounds) = (usize::MAX, 0, 0);
+                continue;
             }
             quiet_rounds = if self.writes == writes { quiet_rounds + 1 } else { 0 };
             if quiet_rounds >= QUIET_ROUNDS {

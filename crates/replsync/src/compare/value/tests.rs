@@ -50,7 +50,7 @@ fn listpack(texts: &[&[u8]]) -> Vec<u8> {
 }
 
 fn what(a: &[u8], b: &[u8]) -> Option<(Kind, String)> {
-    unlike(a, b, true).unwrap().map(|unlike| (unlike.kind, unlike.what))
+    unlike(a, b, true, 0).unwrap().map(|unlike| (unlike.kind, unlike.what))
 }
 
 fn value(text: &str) -> Option<(Kind, String)> {
@@ -114,7 +114,7 @@ fn field_expiries_count_as_they_were_meant() {
     }
     assert_eq!(what(&at(5_000), &valkey(5_001)), value(r#"field "f": expires at 5000 and at 5001"#));
     assert_eq!(what(&valkey(-1), &at(5_001)), value(r#"field "f": expires never and at 5001"#));
-    let left = unlike(&at(5_000), &at(shifted), false).unwrap().unwrap();
+    let left = unlike(&at(5_000), &at(shifted), false, 0).unwrap().unwrap();
     assert_eq!(left.what, format!(r#"field "f": expires at 5000 and at {shifted}"#));
     // the source's are never taken for shifted
     assert!(what(&at(shifted), &at(5_000)).is_some());
@@ -179,15 +179,15 @@ fn what_cannot_be_read_says_whose_it_is() {
     let good = payload(0, &string(b"a"));
     let newer = payload_of(15, 0, &string(b"b"));
     assert!(matches!(
-        unlike(&good, &newer, false),
+        unlike(&good, &newer, false, 0),
         Err((Side::Target, rdb::Error::UnsupportedVersion { version: 15, .. }))
     ));
-    assert!(matches!(unlike(b"short", &good, false), Err((Side::Source, rdb::Error::Truncated { .. }))));
-    assert!(unlike(&payload(2, b"\x05"), &payload(2, &table(&[b"a"], 1)), false).is_err());
-    assert!(unlike(b"", b"", false).is_err());
+    assert!(matches!(unlike(b"short", &good, false, 0), Err((Side::Source, rdb::Error::Truncated { .. }))));
+    assert!(unlike(&payload(2, b"\x05"), &payload(2, &table(&[b"a"], 1)), false, 0).is_err());
+    assert!(unlike(b"", b"", false, 0).is_err());
     // the same byte, of both families
     let hash = [&[1][..], &string(b"f"), &string(b"v"), &[0xff; 8]].concat();
-    assert!(unlike(&payload(22, &hash), &payload_of(80, 22, &hash), false).is_err());
+    assert!(unlike(&payload(22, &hash), &payload_of(80, 22, &hash), false, 0).is_err());
 }
 
 type Hash = BTreeMap<Vec<u8>, (Vec<u8>, Option<u64>)>;
@@ -251,8 +251,8 @@ proptest! {
     #[test]
     fn never_panics(a in prop::collection::vec(any::<u8>(), 0..40), kind in 0u8..30, b in 0u8..30) {
         for version in [12, 80] {
-            let _ = unlike(&payload_of(version, kind, &a), &payload_of(version, b, &a), true);
-            let _ = unlike(&payload_of(version, kind, &a), &payload_of(14, kind, &a[a.len() / 2..]), true);
+            let _ = unlike(&payload_of(version, kind, &a), &payload_of(version, b, &a), true, 0);
+            let _ = unlike(&payload_of(version, kind, &a), &payload_of(14, kind, &a[a.len() / 2..]), true, 0);
         }
     }
 }
@@ -312,7 +312,7 @@ fn servers_agree_on_what_is_equal() {
             let every = number_b == (number_a + 1) % all.len();
             for (key_a, a, said_a) in values_a {
                 for (key_b, b, said_b) in values_b.iter().filter(|(key_b, ..)| every || key_a == key_b) {
-                    let found = unlike(a, b, false).unwrap();
+                    let found = unlike(a, b, false, 0).unwrap();
                     let same = said_a == said_b;
                     assert_eq!(found.is_none(), same, "{key_a} of {file_a}, {key_b} of {file_b}: {found:?}");
                     if same && a[0] != b[0] {
