@@ -59,6 +59,35 @@ fn cut_in_the_stream(from: &str, to: &str) -> Result<()> {
     assert_equal(&source, &target).map(drop)
 }
 
+/// The link breaks again and again while the job waits for quiet, verifies and puts expiries right: messages to
+/// subscribers keep it busy, which nobody takes for writes.
+#[test]
+fn cut_while_nobody_writes() -> Result<()> {
+    let seed = setting("REPLSYNC_SEED", 1);
+    let (source, target) = (TestServer::start("redis-6.2", &[]), TestServer::start("redis-7.4", &[]));
+    let proxy = Proxy::start(&source)?;
+    fill(&source.url(), 3_000, seed)?;
+    expire(&source.url())?;
+    let mut node = start(&proxy.url(), &target.url(), &["--until", "quiet:1s", "--verify"])?;
+    for _ in 0..2 {
+        arrive(&mut node, &source, &target, PATIENCE)?;
+    }
+    let (mut conn, began) = (source.client(0), Instant::now());
+    while node.is_running()? && began.elapsed() < PATIENCE {
+        proxy.cut(1, 1..100, seed + proxy.cuts());
+        conn.words("PUBLISH news something")?;
+        std::thread::sleep(Duration::from_millis(150));
+    }
+    let outcome = node.wait(PATIENCE)?;
+    println!("seed {seed}: {} cuts, {}", proxy.cuts(), outcome.stdout);
+    outcome.assert(0, &[]);
+    let said = outcome.json()?;
+    assert_eq!((&said["verified"], &said["exact"]), (&true.into(), &true.into()), "{said}");
+    ensure!(proxy.cuts() > 3, "only {} cuts", proxy.cuts());
+    assert_eq!(source.info_number("sync_full"), 1);
+    assert_equal(&source, &target).map(drop)
+}
+
 /// Three resets at random bytes of the RDB, under writes: what had come is flushed, and it starts anew.
 fn cut_in_the_rdb(from: &str, to: &str) -> Result<()> {
     let seed = setting("REPLSYNC_SEED", 1);

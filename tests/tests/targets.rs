@@ -4,10 +4,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use replsync_tests::client::Batch;
-use replsync_tests::contents::{compare, report};
-use replsync_tests::job::{PATIENCE, assert_equal, following, run, start, wait_for};
+use replsync_tests::contents::{compare, read_both, report};
+use replsync_tests::fill::fill;
+use replsync_tests::job::{PATIENCE, assert_equal, following, run, shifted, start, wait_for};
 use replsync_tests::proxy::Proxy;
 use replsync_tests::server::TestServer;
+use replsync_tests::writer::Writer;
 
 /// Writes so many values of random bytes, in pipelines.
 fn write(server: &TestServer, db: u32, name: &str, count: u32, value_bytes: usize) -> Result<()> {
@@ -108,6 +110,35 @@ fn replicas_of_the_target_are_not_overrun() -> Result<()> {
     for replica in &replicas {
         let differences = compare(&target.url(), &replica.url())?;
         assert!(differences.is_empty(), "{}", report(&differences));
+    }
+    Ok(())
+}
+
+/// A target that drops the job's connections ends it, but gets its expiries put right where it still can be reached;
+/// where it cannot, that is said.
+#[test]
+fn a_target_that_drops_the_job_is_left_in_order() -> Result<()> {
+    for gone in [false, true] {
+        let source = TestServer::start("redis-7.4", &[]);
+        let mut target = TestServer::start("redis-7.4", &[]);
+        fill(&source.url(), 2_000, 9)?;
+        let writer = Writer::start(&source.url(), 9, 2_000)?;
+        let node = following(&source, &target, &[])?;
+        if gone {
+            target.kill();
+        } else {
+            target.client(0).words("CLIENT KILL TYPE normal SKIPME yes")?;
+        }
+        let outcome = node.wait(PATIENCE)?;
+        println!("{:?} {}{}", outcome.code, outcome.stdout, outcome.stderr);
+        writer.stop()?;
+        if gone {
+            outcome.assert(3, &["still shifted"]);
+            continue;
+        }
+        outcome.assert(3, &["put right"]);
+        let sides = read_both(&source.url(), &target.url())?;
+        ensure!(shifted(&sides).is_empty(), "left shifted: {}", shifted(&sides).len());
     }
     Ok(())
 }

@@ -359,6 +359,31 @@ fn no_difference_is_invented_under_writes_that_stop() -> Result<()> {
     Ok(())
 }
 
+/// Valkey's COPY leaves out fields that are past their time, and sends COPY on: who has not deleted them yet copies
+/// them, and never hears of it. Out of reach of the clock they are still there, and gone once expiries are put right.
+#[test]
+fn a_field_that_is_past_its_time_is_no_difference() -> Result<()> {
+    for to in ["valkey-9", "redis-8.6"] {
+        let (source, target) = (TestServer::start("valkey-9", &[]), TestServer::start(to, &[]));
+        let heartbeat = Heartbeat::start(&source);
+        let node = following(&source, &target, &UNTIL_QUIET)?;
+        let mut conn = source.client(0);
+        conn.words("DEBUG SET-ACTIVE-EXPIRE 0")?;
+        conn.words("HSET hash a 1 b 2")?;
+        conn.words("HPEXPIRE hash 100 FIELDS 1 a")?;
+        std::thread::sleep(Duration::from_millis(200));
+        conn.words("COPY hash copied")?;
+        conn.words("DEBUG SET-ACTIVE-EXPIRE 1")?;
+        heartbeat.stop()?;
+        let outcome = node.wait(PATIENCE)?;
+        outcome.assert(0, &[]);
+        assert_eq!(outcome.json()?["verified"], true, "{}", outcome.stdout);
+        expire(&source.url())?;
+        assert_equal(&source, &target)?;
+    }
+    Ok(())
+}
+
 /// While they write on and on, it can say that it does not know, and never that there is a difference.
 #[test]
 fn under_writes_that_never_stop_it_never_says_that_something_differs() -> Result<()> {
