@@ -17,8 +17,9 @@
 //!   replicas: there, only consumers with pending entries count.
 //! - 5.0 has no XINFO STREAM FULL: against it, XRANGE, XINFO GROUPS, XINFO CONSUMERS and XPENDING are compared, which
 //!   print no absolute delivery times.
-//! - Before 7.0 an expiry is only seen as TIME plus PTTL, and the server itself sends relative expiries to replicas:
-//!   there, expiries may differ by `EXPIRY_TOLERANCE_MS`.
+//! - Before 7.0 an expiry is only seen as TIME plus PTTL: there, expiries may differ by `EXPIRY_TOLERANCE_MS`. The server
+//!   itself sends relative expiries to its replicas, which are off by as long as they were on their way: native replicas
+//!   are given `NATIVE_TOLERANCE_MS`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -29,7 +30,9 @@ use redis::Value;
 use crate::client::{Batch, Conn, Version, array, bytes, int, message};
 
 /// How far expiries may differ when one side is older than 7.0.
-pub const EXPIRY_TOLERANCE_MS: i64 = 1_000;
+pub const EXPIRY_TOLERANCE_MS: i64 = 100;
+/// The same between a master and its native replica, which buffers the stream while it loads.
+pub const NATIVE_TOLERANCE_MS: i64 = 3_000;
 
 /// One thing that differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,9 +80,14 @@ pub fn read_both(a: &str, b: &str) -> Result<[Contents; 2]> {
 }
 
 /// What differs between two sides, by database and key.
-pub fn diff([a, b]: &[Contents; 2]) -> Vec<Difference> {
+pub fn diff(sides: &[Contents; 2]) -> Vec<Difference> {
+    diff_within(sides, EXPIRY_TOLERANCE_MS)
+}
+
+/// The same where expiries may differ by that much when one side is older than 7.0.
+pub fn diff_within([a, b]: &[Contents; 2], tolerance_ms: i64) -> Vec<Difference> {
     let exact = a.version.is_7_0() && b.version.is_7_0();
-    let tolerance_ms = if exact { 0 } else { EXPIRY_TOLERANCE_MS };
+    let tolerance_ms = if exact { 0 } else { tolerance_ms };
     let mut differences = Vec::new();
     for (key, entry) in &a.keys {
         let what = match b.keys.get(key) {

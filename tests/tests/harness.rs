@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use replsync_tests::client::text;
-use replsync_tests::contents::{compare, diff, read_both, report};
+use replsync_tests::contents::{NATIVE_TOLERANCE_MS, compare, diff_within, read_both, report};
 use replsync_tests::digest::debug_digest;
 use replsync_tests::fill::{fill, function_library};
 use replsync_tests::server::{Options, TestServer};
@@ -26,7 +26,7 @@ fn native_replica_is_equal(name: &str) -> Result<()> {
     replica.wait_for_offset_of(&master)?;
     let sides = read_both(&master.url(), &replica.url())?;
     println!("{name}: {commands} commands; {:?}", sides[0].census());
-    let differences = diff(&sides);
+    let differences = diff_within(&sides, NATIVE_TOLERANCE_MS);
     assert!(differences.is_empty(), "{}", report(&differences));
     let digests = [&master, &replica].map(|server| debug_digest(&mut server.client(0)));
     let [one, two] = digests;
