@@ -139,7 +139,10 @@ fn until(text: &str) -> Result<Until, String> {
     match text.split_once(':') {
         None if text == "caught-up" => Ok(Until::CaughtUp),
         None if text == "quiet" => Ok(Until::Quiet(QUIET)),
-        Some(("quiet", time)) => Ok(Until::Quiet(duration(time)?)),
+        Some(("quiet", time)) => match duration(time)? {
+            Duration::ZERO => Err("quiet for no time at all; --until caught-up ends at once".to_owned()),
+            quiet => Ok(Until::Quiet(quiet)),
+        },
         _ => Err("caught-up, quiet or quiet:TIME, such as quiet:30s".to_owned()),
     }
 }
@@ -299,5 +302,6 @@ mod tests {
         assert_eq!(until("quiet:1s"), Ok(Until::Quiet(Duration::from_secs(1))));
         assert_eq!(until("caught-up"), Ok(Until::CaughtUp));
         assert!(until("quiet:").is_err() && until("caught-up:5s").is_err() && until("soon").is_err());
+        assert!(until("quiet:0s").is_err());
     }
 }

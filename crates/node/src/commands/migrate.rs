@@ -88,7 +88,7 @@ async fn either(interrupt: &mut Signal, terminate: &mut Signal) {
 
 /// What scripts read.
 #[derive(Serialize)]
-struct Document {
+struct Document<'a> {
     exact: bool,
     verified: bool,
     caught_up: bool,
@@ -103,7 +103,7 @@ struct Document {
     forks_caused: Option<u64>,
     digest: Option<()>,
     keys_compared: Option<u64>,
-    differences: Vec<DifferenceDocument>,
+    differences: Vec<DifferenceDocument<'a>>,
     differences_not_named: u64,
     expiries_compared: Option<String>,
     expiries_shifted: bool,
@@ -124,27 +124,21 @@ struct Document {
 
 /// A key or function library that differs; a is the source, b the target.
 #[derive(Serialize)]
-struct DifferenceDocument {
+struct DifferenceDocument<'a> {
     db: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    key: Option<String>,
+    key: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     key_base64: Option<String>,
     kind: &'static str,
-    what: String,
+    what: &'a str,
 }
 
-impl DifferenceDocument {
-    fn new(difference: &Difference) -> Self {
-        let key = String::from_utf8(difference.key.clone()).ok();
+impl<'a> DifferenceDocument<'a> {
+    fn new(difference: &'a Difference) -> Self {
+        let key = std::str::from_utf8(&difference.key).ok();
         let key_base64 = key.is_none().then(|| output::base64(&difference.key));
-        Self {
-            db: difference.db,
-            key,
-            key_base64,
-            kind: difference.kind.name(),
-            what: difference.what.clone(),
-        }
+        Self { db: difference.db, key, key_base64, kind: difference.kind.name(), what: &difference.what }
     }
 }
 
@@ -158,8 +152,8 @@ struct Dropped {
     other_commands: u64,
 }
 
-impl Document {
-    fn new(report: &Report) -> Self {
+impl<'a> Document<'a> {
+    fn new(report: &'a Report) -> Self {
         let seen = report.verification.as_ref();
         let swept = report.swept.unwrap_or_default();
         Self {

@@ -2,6 +2,8 @@
 //!
 //! Nothing else may write to the target meanwhile, so a value that was read is still the one to be replaced.
 
+use bytes::Bytes;
+
 use super::{Error, Throttle};
 use crate::clock::now_ms;
 use crate::endpoint::{self, Client, Pipelined};
@@ -9,6 +11,8 @@ use crate::resp::Reply;
 use crate::server::Server;
 use crate::shift::Shift;
 
+/// Where a SCAN begins, and what it answers when it is over.
+const START: Bytes = Bytes::from_static(b"0");
 /// Keys that SCAN is asked for at a time, and fields that HSCAN is.
 const SCAN_COUNT: &str = "1000";
 /// Hashes that are asked for a page of fields at once.
@@ -142,9 +146,9 @@ impl<'a> Sweeper<'a> {
 
     /// The expiries of keys in the selected database.
     async fn keys(&mut self, seen: &mut impl FnMut(u64)) -> Result<(), Error> {
-        let mut cursor = "0".to_owned();
+        let mut cursor = START;
         loop {
-            let page = self.target.ask(&["SCAN", &cursor, "COUNT", SCAN_COUNT]).await?;
+            let page = self.target.ask(&[b"SCAN", &cursor[..], b"COUNT", SCAN_COUNT.as_bytes()]).await?;
             let (next, names) = self.page(&["SCAN"], page)?;
             let expiries = if self.server.has((7, 0), None) {
                 ask_each(self.target, "PEXPIRETIME", &names).await?
@@ -162,7 +166,7 @@ impl<'a> Sweeper<'a> {
             self.write(&moved).await?;
             self.swept.keys_seen += names.len() as u64;
             seen(self.swept.keys_seen);
-            if next == "0" {
+            if next == START {
                 return Ok(());
             }
             cursor = next;
@@ -179,11 +183,11 @@ impl<'a> Sweeper<'a> {
     }
 
     /// Replaces what the stream of an old source said by what the source itself says now.
-    async fn read_again(&mut self, moved: &mut [(&Vec<u8>, i64)]) {
+    async fn read_again(&mut self, moved: &mut [(&Bytes, i64)]) {
         if !self.relative || self.direction == Direction::On || moved.is_empty() {
             return;
         }
-        let names: Vec<_> = moved.iter().map(|(name, _)| name.to_vec()).collect();
+        let names: Vec<_> = moved.iter().map(|(name, _)| (*name).clone()).collect();
         let expiries = match &mut self.source {
             Some(source) => exact_expiries(source, &names, |ttl_ms| ttl_ms >= 0).await,
             None => Ok(vec![-1; names.len()]),
@@ -208,7 +212,7 @@ impl<'a> Sweeper<'a> {
         self.source = None;
     }
 
-    async fn write(&mut self, moved: &[(&Vec<u8>, i64)]) -> Result<(), Error> {
+    async fn write(&mut self, moved: &[(&Bytes, i64)]) -> Result<(), Error> {
         if moved.is_empty() {
             return Ok(());
         }
@@ -232,16 +236,19 @@ impl<'a> Sweeper<'a> {
 
     /// The expiries of hash fields in the selected database.
     async fn hashes(&mut self, seen: &mut impl FnMut(u64)) -> Result<(), Error> {
-        let mut cursor = "0".to_owned();
+        let mut cursor = START;
         loop {
-            let page = self.target.ask(&["SCAN", &cursor, "COUNT", SCAN_COUNT, "TYPE", "hash"]).await?;
+            let page = self
+                .target
+                .ask(&[b"SCAN", &cursor[..], b"COUNT", SCAN_COUNT.as_bytes(), b"TYPE", b"hash"])
+                .await?;
             let (next, names) = self.page(&["SCAN"], page)?;
             for names in names.chunks(HASHES_MAX) {
                 self.fields_of(names).await?;
             }
             self.swept.keys_seen += names.len() as u64;
             seen(self.swept.keys_seen);
-            if next == "0" {
+            if next == START {
                 return Ok(());
             }
             cursor = next;
@@ -249,16 +256,16 @@ impl<'a> Sweeper<'a> {
     }
 
     /// The expiries of the fields of these hashes.
-    async fn fields_of(&mut self, names: &[Vec<u8>]) -> Result<(), Error> {
+    async fn fields_of(&mut self, names: &[Bytes]) -> Result<(), Error> {
         let mut commands = Pipelined::default();
         for name in names {
-            commands.add(&hscan(name, "0"));
+            commands.add(&hscan(name, &START));
         }
         let pages = self.target.pipeline("HSCAN", &commands).await?;
         let mut fields = Vec::new();
         for (name, page) in names.iter().zip(pages) {
             let (mut next, mut some) = self.page(&["HSCAN"], page)?;
-            while next != "0" {
+            while next != START {
                 self.fields(&[(name, some)]).await?;
                 let page = self.target.ask(&hscan(name, &next)).await?;
                 (next, some) = self.page(&["HSCAN"], page)?;
@@ -269,7 +276,7 @@ impl<'a> Sweeper<'a> {
     }
 
     /// The expiries of these fields of these hashes.
-    async fn fields(&mut self, hashes: &[(&Vec<u8>, Vec<Vec<u8>>)]) -> Result<(), Error> {
+    async fn fields(&mut self, hashes: &[(&Bytes, Vec<Bytes>)]) -> Result<(), Error> {
         let chunks: Vec<_> = hashes
             .iter()
             .flat_map(|(name, fields)| fields.chunks(FIELDS_MAX).map(move |fields| (&name[..], fields)))
@@ -278,7 +285,7 @@ impl<'a> Sweeper<'a> {
         for (name, fields) in &chunks {
             let count = fields.len().to_string();
             let mut args = vec![b"HPEXPIRETIME".as_slice(), name, b"FIELDS", count.as_bytes()];
-            args.extend(fields.iter().map(Vec::as_slice));
+            args.extend(fields.iter().map(|field| &field[..]));
             commands.add(&args);
         }
         let replies = self.target.pipeline("HPEXPIRETIME", &commands).await?;
@@ -316,34 +323,17 @@ impl<'a> Sweeper<'a> {
     }
 
     /// SCAN's reply: the next cursor, and names.
-    fn page(&self, command: &[&str], reply: Reply) -> Result<(String, Vec<Vec<u8>>), Error> {
-        scan_page(reply).map_err(|reply| self.target.unexpected(command, &reply).into())
+    fn page(&self, command: &[&str], reply: Reply) -> Result<(Bytes, Vec<Bytes>), Error> {
+        reply.scan_page().ok_or_else(|| self.target.unexpected(command, &reply).into())
     }
 }
 
-fn hscan<'a>(name: &'a [u8], cursor: &'a str) -> [&'a [u8]; 6] {
-    [b"HSCAN", name, cursor.as_bytes(), b"COUNT", SCAN_COUNT.as_bytes(), b"NOVALUES"]
-}
-
-/// The cursor and the names in the reply of SCAN or HSCAN … NOVALUES.
-fn scan_page(reply: Reply) -> Result<(String, Vec<Vec<u8>>), Reply> {
-    match &reply {
-        Reply::Array(parts) => match &parts[..] {
-            [Reply::Bulk(cursor), Reply::Array(names)] => {
-                let names = names.iter().filter_map(|name| match name {
-                    Reply::Bulk(name) => Some(name.to_vec()),
-                    _ => None,
-                });
-                Ok((String::from_utf8_lossy(cursor).into_owned(), names.collect()))
-            }
-            _ => Err(reply),
-        },
-        _ => Err(reply),
-    }
+fn hscan<'a>(name: &'a [u8], cursor: &'a [u8]) -> [&'a [u8]; 6] {
+    [b"HSCAN", name, cursor, b"COUNT", SCAN_COUNT.as_bytes(), b"NOVALUES"]
 }
 
 /// The number that `command` answers for each of `names`.
-async fn ask_each(client: &mut Client, command: &str, names: &[Vec<u8>]) -> Result<Vec<i64>, Error> {
+async fn ask_each(client: &mut Client, command: &str, names: &[Bytes]) -> Result<Vec<i64>, Error> {
     let mut commands = Pipelined::default();
     for name in names {
         commands.add(&[command.as_bytes(), &name[..]]);
@@ -368,7 +358,7 @@ async fn expect_integers(
 /// others a negative number.
 async fn exact_expiries(
     client: &mut Client,
-    names: &[Vec<u8>],
+    names: &[Bytes],
     wanted: impl Fn(i64) -> bool,
 ) -> Result<Vec<i64>, endpoint::Error> {
     let mut expiries = vec![-1; names.len()];

@@ -231,6 +231,11 @@ impl Comparison {
         &self.found.kept
     }
 
+    /// The same, for good.
+    pub fn into_differences(self) -> Vec<Difference> {
+        self.found.kept
+    }
+
     /// How many more differences the last first pass found than there was room for.
     pub fn not_kept(&self) -> u64 {
         self.found.beyond

@@ -99,7 +99,7 @@ impl Peer {
             Ok(reply) => reply,
             Err(error) => return Err(self.not_asked("SCAN", At::db(self.db), error)),
         };
-        let Some((next, names)) = page(&reply) else {
+        let Some((next, names)) = reply.scan_page() else {
             return Err(self.client.unexpected(&args, &reply).into());
         };
         scan.0 = Some(next).filter(|next| next != "0");
@@ -238,13 +238,6 @@ impl Peer {
     fn refused(&self, command: &'static str, at: At, reply: String) -> Error {
         Error::Refused { side: self.side, server: self.address.clone(), command, at, reply }
     }
-}
-
-/// The answer to SCAN: where to go on, and names.
-fn page(reply: &Reply) -> Option<(Bytes, Vec<Bytes>)> {
-    let Reply::Array(parts) = reply else { return None };
-    let [Reply::Bulk(next), Reply::Array(names)] = &parts[..] else { return None };
-    Some((next.clone(), names.iter().map(bulk).collect::<Option<_>>()?))
 }
 
 /// A library of FUNCTION LIST: names and values in turn.

@@ -129,6 +129,11 @@ impl Job {
     /// After a failure: ends our pause of the source, and puts right what expiries can be put right.
     pub(super) async fn leave(&mut self) {
         self.unpause_writers().await;
+        if self.done.copied.is_none() && self.done.start.is_some() {
+            tracing::warn!(
+                "the target holds a part of the copy, with shifted expiries: --flush-target starts anew"
+            );
+        }
         if self.done.copied.is_none() || self.done.swept.is_some() {
             return;
         }

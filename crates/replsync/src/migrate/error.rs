@@ -67,6 +67,11 @@ pub enum Error {
         "--pause-source: {0} cannot pause writers alone (CLIENT PAUSE … WRITE is of Redis 6.2); leave it out"
     )]
     NoPause(Server),
+    /// The source's writers write elsewhere.
+    #[error(
+        "--pause-source: the source is a replica, and its writers write to its master: name that one as the source"
+    )]
+    PausesNobody,
     /// The spool's folder is of no use.
     #[error(transparent)]
     Spool(#[from] spool::Error),
@@ -123,7 +128,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Error::Refused(finding) => finding.kind,
-            Error::NoPause(_) => ErrorKind::Usage,
+            Error::NoPause(_) | Error::PausesNobody => ErrorKind::Usage,
             Error::Spool(_) => ErrorKind::Unreachable,
             // The stream broke off in the middle: the target is a fragment of what was to come.
             Error::Link(link::Error::Protocol { source: psync::Error::Stream { .. }, .. }) => {

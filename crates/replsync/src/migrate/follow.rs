@@ -163,7 +163,8 @@ impl Job {
     ) -> Result<(), Error> {
         let Some(follower) = &mut self.follower else { return Ok(()) };
         self.received = commands.last().map_or(self.received, |(_, offset)| *offset);
-        if commands.iter().any(|(command, _)| command::classify(&command.args) == Class::Write) {
+        // What merely expires on the source would otherwise keep it from ever being quiet.
+        if commands.iter().any(is_more_than_deletion) {
             self.last_write = Instant::now();
             self.writes += 1;
         }

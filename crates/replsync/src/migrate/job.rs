@@ -14,7 +14,7 @@ use super::source::{Asker, SourceWatch};
 use super::{Ended, Error, Options, Phase, Progress, Report, Severity, Until, Verification};
 use crate::apply::{self, Applied, Batch, Copied, Follower, Pipeline, Swept, Target, Throttle};
 use crate::channel::Sender;
-use crate::endpoint::{Client, Endpoint, Info};
+use crate::endpoint::{Client, Endpoint, Info, Role};
 use crate::link::{self, Event, Link};
 use crate::psync::{Announce, Position};
 use crate::server::{Product, Server};
@@ -136,6 +136,13 @@ impl Job {
         refuse(&source.findings)?;
         if options.pause_source.is_some() && !source.info.server.has((6, 2), None) {
             return Err(Error::NoPause(source.info.server));
+        }
+        if options.pause_source.is_some() && source.info.role == Role::Replica {
+            return Err(Error::PausesNobody);
+        }
+        if options.verify.is_some() {
+            // Better refused now than after the copy.
+            source.client.ask(&["DUMP", "replsync:nobody"]).await?;
         }
         let mut destination = Destination::examine(&mut source, &to, options.timeout, agreed).await?;
         refuse(&destination.findings)?;

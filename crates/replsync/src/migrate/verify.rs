@@ -12,6 +12,8 @@ use crate::compare::{self, Comparison};
 const AGAIN_EVERY: Duration = Duration::from_millis(200);
 /// … and so often without their number falling, before that is taken for an answer.
 const ROUNDS_IN_VAIN_MAX: u32 = 50;
+/// So many differences are named.
+const DIFFERENCES_MAX: usize = 50_000;
 /// A difference that is still there so often in a row while nobody writes is one.
 const QUIET_ROUNDS: u32 = 2;
 
@@ -22,8 +24,12 @@ impl Job {
         self.enter(Phase::Verifying);
         // Once landed, a shift that is left is a difference.
         let target_shifted = self.stage == Stage::Applying;
-        let options =
-            compare::Options { timeout: self.options.timeout, target_shifted, ..compare::Options::default() };
+        let options = compare::Options {
+            timeout: self.options.timeout,
+            target_shifted,
+            kept_max: DIFFERENCES_MAX,
+            ..compare::Options::default()
+        };
         let mut comparison = Comparison::connect(&self.from, &self.to, options).await?;
         let progress = self.progress.clone();
         let seen = move |pass: compare::Pass| {
@@ -39,8 +45,8 @@ impl Job {
             verdict,
             keys: comparison.compared(),
             precision: comparison.precision(),
-            differences: comparison.differences().to_vec(),
             more: comparison.not_kept(),
+            differences: comparison.into_differences(),
         })
     }
 

@@ -39,6 +39,17 @@ impl Reply {
         }
     }
 
+    /// The reply of SCAN and its kin, taken apart: where to go on ("0": it is over), and what was found.
+    pub fn scan_page(&self) -> Option<(Bytes, Vec<Bytes>)> {
+        let Reply::Array(parts) = self else { return None };
+        let [Reply::Bulk(cursor), Reply::Array(names)] = &parts[..] else { return None };
+        let name = |name: &Reply| match name {
+            Reply::Bulk(name) => Some(name.clone()),
+            _ => None,
+        };
+        Some((cursor.clone(), names.iter().map(name).collect::<Option<_>>()?))
+    }
+
     /// The text of a simple or bulk string.
     pub fn text(&self) -> Option<String> {
         match self {

@@ -157,16 +157,15 @@ impl Look {
         let (mut cursor, mut looked_at, mut hashes_left) = (Bytes::from_static(b"0"), 0, HASHES);
         while looked_at < keys_max && Instant::now() < self.until {
             let reply = self.ask(&[b"SCAN", &cursor[..], b"COUNT", AT_ONCE.as_bytes()]).await?;
-            let [Reply::Bulk(next), names] = items(&reply) else {
+            let Some((next, names)) = reply.scan_page() else {
                 return Err(self.client.unexpected(&["SCAN"], &reply).to_string());
             };
-            let names: Vec<_> = items(names).iter().filter_map(bulk).collect();
             looked_at += names.len() as u64;
             let hashes = self.keys(&names, with_fields, &mut found.keys).await?;
             let hashes = &hashes[..hashes.len().min(hashes_left)];
             hashes_left -= hashes.len();
             self.fields(hashes, &mut found.fields).await?;
-            cursor = next.clone();
+            cursor = next;
             if &cursor[..] == b"0" {
                 break;
             }
