@@ -138,7 +138,7 @@ fn a_target_that_drops_the_job_is_left_in_order() -> Result<()> {
         }
         outcome.assert(3, &["put right"]);
         let sides = read_both(&source.url(), &target.url())?;
-        ensure!(shifted(&sides).is_empty(), "left shifted: {}", shifted(&sides).len());
+        ensure!(shifted(&sides).is_empty(), "left shifted: {}", report(&shifted(&sides)));
     }
     Ok(())
 }
