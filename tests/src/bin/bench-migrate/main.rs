@@ -37,6 +37,10 @@ fn bench() -> Result<()> {
     let number = |at: usize, default: u32| numbers.get(at).map_or(Ok(default), |text| text.parse());
     let rounds = number(0, 3).context("ROUNDS is a number")?.max(1);
     let percent = number(1, 100).context("PERCENT is a number")?;
+    let processors = std::thread::available_parallelism()?;
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().unwrap_or_default();
+    println!("{rounds} rounds, medians; {processors} processors, load before it {load}");
     let mut tables = Vec::new();
     for set in [DataSet::Small, DataSet::Mixed] {
         tables.push(measure(set, from, to, rounds, percent)?);

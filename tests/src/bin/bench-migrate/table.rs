@@ -11,7 +11,7 @@ use crate::data::DataSet;
 use crate::recorder::Recording;
 
 /// At least this part of the ceiling is wanted.
-const CEILING_AIM: f64 = 0.8;
+const CEILING_AIM_PERCENT: f64 = 80.0;
 /// More memory than this is too much.
 const MEMORY_AIM_BYTES: u64 = 64 << 20;
 
@@ -67,29 +67,33 @@ impl Table {
         ]
     }
 
-    /// Each aim and whether it was met.
+    /// Each aim and whether it was met: by the medians, and beside them what the fastest runs say, since neighbours on
+    /// the machine only ever make one slower.
     pub fn aims(&self) -> Vec<String> {
         let name = self.set.name();
         let [native, migrate, ceiling, source] =
             self.ways().map(|(_, runs)| median_of(runs, |cost| cost.seconds));
+        let [native_least, migrate_least, ceiling_least, source_least] =
+            self.ways().map(|(_, runs)| least(runs));
         let mut aims = Vec::new();
         if !self.native.is_empty() {
-            let (ratio, aim) = (migrate / native, self.set.native_aim());
+            let (ratio, ratio_least, aim) =
+                (migrate / native, migrate_least / native_least, self.set.native_aim());
+            let met = met(ratio <= aim);
             aims.push(format!(
-                "{name}: migrate takes {ratio:.2} × native (aim: at most {aim}): {}",
-                met(ratio <= aim)
+                "{name}: migrate takes {ratio:.2} × native, fastest runs {ratio_least:.2} (aim: at most {aim}): {met}"
             ));
         }
-        let part = ceiling / migrate;
+        let (part, part_least) = (100.0 * ceiling / migrate, 100.0 * ceiling_least / migrate_least);
+        let met_ceiling = met(part >= CEILING_AIM_PERCENT);
         aims.push(format!(
-            "{name}: migrate reaches {:.0} % of the ceiling (aim: at least {:.0} %): {}",
-            part * 100.0,
-            CEILING_AIM * 100.0,
-            met(part >= CEILING_AIM)
+            "{name}: migrate reaches {part:.0} % of the ceiling, fastest runs {part_least:.0} % \
+             (aim: at least {CEILING_AIM_PERCENT} %): {met_ceiling}"
         ));
         aims.push(format!(
-            "{name}: (migrate takes {:.2} × what the source alone needs for its RDB, which the ceiling leaves out)",
-            migrate / source
+            "{name}: for scale, migrate takes {:.2} × what the source alone needs for its RDB, fastest runs {:.2}",
+            migrate / source,
+            migrate_least / source_least
         ));
         let peak = self.migrate.iter().map(|cost| cost.peak_bytes).max().unwrap_or(0);
         aims.push(format!(
@@ -136,7 +140,7 @@ fn line(way: &str, runs: &[Cost]) -> String {
         return format!("{way:<12}  the target refuses the source's RDB");
     }
     let of = |field: fn(&Cost) -> f64| median_of(runs, field);
-    let least = runs.iter().map(|cost| cost.seconds).fold(f64::INFINITY, f64::min);
+    let least = least(runs);
     let most = runs.iter().map(|cost| cost.seconds).fold(0.0, f64::max);
     let seconds = format!("{:.2} ({least:.2}–{most:.2})", of(|cost| cost.seconds));
     let some = |value: f64| if value > 0.0 { format!("{value:.2}") } else { "-".to_owned() };
@@ -158,6 +162,11 @@ fn median_of(runs: &[Cost], field: fn(&Cost) -> f64) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = [values.len().wrapping_sub(1) / 2, values.len() / 2];
     middle.iter().map(|&at| values.get(at).copied().unwrap_or(f64::NAN)).sum::<f64>() / 2.0
+}
+
+/// The fastest run's seconds.
+fn least(runs: &[Cost]) -> f64 {
+    runs.iter().map(|cost| cost.seconds).fold(f64::INFINITY, f64::min)
 }
 
 fn met(met: bool) -> &'static str {
