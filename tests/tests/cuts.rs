@@ -182,7 +182,10 @@ impl Slow {
             let mut batch = Batch::default();
             for _ in 0..VALUES_PER_SECOND / 20 {
                 let value = vec![rng.alphanumeric() as u8; VALUE_BYTES];
-                batch.add(&[b"SET", format!("slow:{}", rng.u16(..500)).as_bytes(), &value]);
+                let name = rng.u16(..500);
+                batch.add(&[b"SET", format!("slow:{name}").as_bytes(), &value]);
+                // One that is lost or comes twice is not made good by the next.
+                batch.add(&["INCR", &format!("counter:{name}")]);
             }
             batch.add(&["INCR", "batches"]);
             written_bytes += batch.len_bytes();
