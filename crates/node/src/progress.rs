@@ -27,7 +27,7 @@ pub fn bar(output: &Output) -> Option<ProgressBar> {
     })
 }
 
-/// Shows progress until the other side is dropped.
+/// Shows progress until the other side is dropped. A bar is left as it is.
 pub async fn show(
     mut progress: watch::Receiver<Progress>,
     no_progress: bool,
@@ -56,9 +56,6 @@ pub async fn show(
             None => {}
         }
         tokio::time::sleep(BAR_EVERY).await;
-    }
-    if let Some(bar) = bar {
-        bar.finish_and_clear();
     }
 }
 

@@ -29,10 +29,12 @@ pub async fn run(
     let stop = signals()?;
     let (sender, receiver) = watch::channel(Progress::default());
     // A task of its own: a terminal that is held up holds up nothing else.
-    let shown = tokio::spawn(progress::show(receiver, output.no_progress, stderr.clone(), bar));
+    let shown = tokio::spawn(progress::show(receiver, output.no_progress, stderr.clone(), bar.clone()));
     let result = migrate(from, to, options, sender, stop).await;
     // The bar goes before the result comes, unless it cannot.
-    let _ = tokio::time::timeout(Duration::from_secs(1), shown).await;
+    shown.abort();
+    let cleared = tokio::task::spawn_blocking(move || bar.map(|bar| bar.finish_and_clear()));
+    let _ = tokio::time::timeout(Duration::from_secs(1), cleared).await;
     let report = result?;
     name_differences(&report, stderr);
     output::result(output, &Document::new(&report), &text(&report))?;

@@ -116,7 +116,7 @@ impl Pair {
             (Seen::Value { payload: a, expiry: x }, Seen::Value { payload: b, expiry: y }) => (a, *x, b, *y),
         };
         let meant = if shifted { b_expiry.meant() } else { b_expiry };
-        let expiry = (!a_expiry.fits(meant, self.precision())).then(|| format!("{a_expiry} and {b_expiry}"));
+        let expiry = (!a_expiry.fits(meant, self.precision())).then(|| format!("{a_expiry} and {meant}"));
         Ok(match (value::unlike(a, b, shifted, now_ms)?, expiry) {
             (Some(Unlike { kind, what, .. }), Some(expiry)) => {
                 Some(Unlike::new(kind, format!("{what}; expiry: {expiry}")))

@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout};
 use super::Error;
 use crate::endpoint::{Client, Endpoint};
 
-/// A PUBLISH that takes so much longer than a PING, which a pause of writers does not hold up, is held up by a pause.
+/// A PUBLISH that takes so much longer than INFO, which a pause of writers does not hold up, is held up by a pause.
 const PROBE: Duration = Duration::from_millis(50);
 /// A channel that nobody else uses.
 const CHANNEL: &str = "__replsync__:probe";
@@ -25,7 +25,7 @@ impl Pause {
     pub async fn begin(server: &Endpoint, limit: Duration, answer: Duration) -> Result<Option<Self>, Error> {
         let mut probe = Client::connect(server, answer).await?;
         let asked = Instant::now();
-        probe.ask(&["PING"]).await?;
+        probe.info().await?;
         let limit_of_probe = PROBE + 4 * asked.elapsed();
         match timeout(limit_of_probe, probe.ask(&["PUBLISH", CHANNEL, ""])).await {
             Ok(answered) => answered?,
