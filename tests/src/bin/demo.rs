@@ -42,10 +42,11 @@ fn demo() -> Result<()> {
     let native = native_attempt(&legacy, &v2)?;
 
     println!("a client now writes {COMMANDS_PER_SECOND} mixed commands a second to legacy, all the time");
-    println!("replsync-node migrate {} {}", legacy.url(), v2.url());
+    println!("replsync-node migrate {} {} --verify", legacy.url(), v2.url());
     let begun = Instant::now();
     let writer = Writer::start(&legacy.url(), seed, COMMANDS_PER_SECOND)?;
-    let mut node = Node::start_with(&["migrate", &legacy.url(), &v2.url(), "--json"], Stdio::inherit(), &[])?;
+    let args = ["migrate", &legacy.url(), &v2.url(), "--verify", "--json"];
+    let mut node = Node::start_with(&args, Stdio::inherit(), &[])?;
     let mut alive = || {
         ensure!(node.is_running()?, "replsync-node ended by itself");
         Ok(())
@@ -74,10 +75,14 @@ fn demo() -> Result<()> {
         said["commands"],
         FOLLOW.as_secs()
     );
-    println!("4. offset {}, caught up: {}", said["offset"], said["caught_up"]);
+    println!(
+        "4. offset {}, caught up: {}, exact: {}, verified by itself: {}",
+        said["offset"], said["caught_up"], said["exact"], said["verified"]
+    );
     println!("5. {} keys compared (type, value, expiry, streams, functions): {verdict}", sides[0].len());
     ensure!(differences.is_empty(), "the two sides differ");
     ensure!(said["caught_up"] == true, "it was not caught up");
+    ensure!(said["exact"] == true && said["verified"] == true, "it does not say that both sides are equal: {said}");
     Ok(())
 }
 
