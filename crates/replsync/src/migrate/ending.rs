@@ -98,7 +98,7 @@ impl Job {
         }
     }
 
-    fn report(&self, ended: Ended, position: Option<Position>) -> Report {
+    fn report(&mut self, ended: Ended, position: Option<Position>) -> Report {
         let applied = *self.applied.borrow();
         let mut copied = self.done.copied.unwrap_or_default();
         if position.is_none() {
@@ -109,7 +109,7 @@ impl Job {
             ended,
             caught_up: self.done.caught_up,
             copied_all: position.is_some(),
-            verification: self.done.verification.clone(),
+            verification: self.done.verification.take(),
             swept: self.done.swept,
             spooled_bytes_max: self.link.spooled().bytes_max(),
             paused: self.done.paused,
@@ -127,14 +127,15 @@ impl Job {
     }
 
     /// After a failure: ends our pause of the source, and puts right what expiries can be put right.
-    pub(super) async fn leave(&mut self) {
+    pub(super) async fn leave(&mut self, error: &Error) {
         self.unpause_writers().await;
         if self.done.copied.is_none() && self.done.start.is_some() {
             tracing::warn!(
                 "the target holds a part of the copy, with shifted expiries: --flush-target starts anew"
             );
         }
-        if self.done.copied.is_none() || self.done.swept.is_some() {
+        let is_known_shifted = matches!(error, Error::StillShifted);
+        if self.done.copied.is_none() || self.done.swept.is_some() || is_known_shifted {
             return;
         }
         let landed = match self.close().await {

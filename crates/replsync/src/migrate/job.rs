@@ -46,8 +46,8 @@ pub async fn migrate(
         Ok(ended) => job.end(ended).await,
         Err(error) => Err(error),
     };
-    if ended.is_err() {
-        job.leave().await;
+    if let Err(error) = &ended {
+        job.leave(error).await;
     }
     ended
 }
