@@ -17,6 +17,7 @@
 //!   replicas: there, only consumers with pending entries count.
 //! - 5.0 has no XINFO STREAM FULL: against it, XRANGE, XINFO GROUPS, XINFO CONSUMERS and XPENDING are compared, which
 //!   print no absolute delivery times.
+//! - A hash that shows no field is none: Valkey 9 keeps one whose fields have all expired until it comes by.
 //! - Before 7.0 an expiry is only seen as TIME plus PTTL: there, expiries may differ by `EXPIRY_TOLERANCE_MS`. The server
 //!   itself sends relative expiries to its replicas, which are off by as long as they were on their way: native replicas
 //!   are given `NATIVE_TOLERANCE_MS`.
@@ -244,6 +245,7 @@ impl Reader<'_> {
         for ((name, entry), reply) in entries.iter_mut().zip(replies) {
             entry.value = self.value(name, &entry.kind, reply)?;
         }
+        entries.retain(|(_, entry)| entry.kind != "hash" || entry.value != Tree::Map(BTreeMap::new()));
         if self.versions[0].has_field_ttl() {
             self.field_expiries(&mut entries)?;
         }

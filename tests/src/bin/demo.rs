@@ -82,7 +82,10 @@ fn demo() -> Result<()> {
     println!("5. {} keys compared (type, value, expiry, streams, functions): {verdict}", sides[0].len());
     ensure!(differences.is_empty(), "the two sides differ");
     ensure!(said["caught_up"] == true, "it was not caught up");
-    ensure!(said["exact"] == true && said["verified"] == true, "it does not say that both sides are equal: {said}");
+    ensure!(
+        said["exact"] == true && said["verified"] == true,
+        "it does not say that both sides are equal: {said}"
+    );
     Ok(())
 }
 

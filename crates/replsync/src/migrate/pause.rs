@@ -25,7 +25,7 @@ impl Pause {
     pub async fn begin(server: &Endpoint, limit: Duration, answer: Duration) -> Result<Option<Self>, Error> {
         let mut probe = Client::connect(server, answer).await?;
         let asked = Instant::now();
-        probe.info().await?;
+        probe.ask(&["INFO", "server"]).await?;
         let limit_of_probe = PROBE + 4 * asked.elapsed();
         match timeout(limit_of_probe, probe.ask(&["PUBLISH", CHANNEL, ""])).await {
             Ok(answered) => answered?,

@@ -41,7 +41,10 @@ pub fn rewrite_field_expiries<E: From<Error>>(
         let expiry_ms = expiry_ms.map(&mut *change).transpose()?;
         if written == Kind::HashTtl {
             // Relative to the least of them, plus 1: 0 stands for none.
-            length(out, expiry_ms.map_or(0, |expiry_ms| (expiry_ms - least.unwrap_or(expiry_ms)).saturating_add(1)));
+            length(
+                out,
+                expiry_ms.map_or(0, |expiry_ms| (expiry_ms - least.unwrap_or(expiry_ms)).saturating_add(1)),
+            );
         }
         string(out, field);
         string(out, value);
