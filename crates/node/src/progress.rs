@@ -74,6 +74,10 @@ impl Meter {
 
     fn take(&mut self, progress: &Progress) {
         let now = Instant::now();
+        // Another phase counts other things.
+        if self.samples.last().is_some_and(|(_, last)| last.phase != progress.phase) {
+            self.samples.clear();
+        }
         self.samples.retain(|(at, _)| now.duration_since(*at) <= Self::WINDOW);
         self.samples.push((now, *progress));
     }
