@@ -243,16 +243,31 @@ impl<'a> Sweeper<'a> {
                 .ask(&[b"SCAN", &cursor[..], b"COUNT", SCAN_COUNT.as_bytes(), b"TYPE", b"hash"])
                 .await?;
             let (next, names) = self.page(&["SCAN"], page)?;
-            for names in names.chunks(HASHES_MAX) {
+            self.swept.keys_seen += names.len() as u64;
+            for names in self.maybe_expiring(names).await?.chunks(HASHES_MAX) {
                 self.fields_of(names).await?;
             }
-            self.swept.keys_seen += names.len() as u64;
             seen(self.swept.keys_seen);
             if next == START {
                 return Ok(());
             }
             cursor = next;
         }
+    }
+
+    /// Those of these hashes whose fields may have expiries. A packed one with expiries is a `listpackex` in Redis, and
+    /// none is packed in Valkey 9 (OBJECT ENCODING of 7.4, 8.6 and Valkey 9).
+    async fn maybe_expiring(&mut self, mut names: Vec<Bytes>) -> Result<Vec<Bytes>, Error> {
+        let mut commands = Pipelined::default();
+        for name in &names {
+            commands.add(&[b"OBJECT", &b"ENCODING"[..], name]);
+        }
+        // Without the right to ask, all of them are looked at.
+        let mut encodings = self.target.pipeline("OBJECT ENCODING", &commands).await?.into_iter();
+        names.retain(
+            |_| !matches!(encodings.next(), Some(Reply::Bulk(encoding)) if &encoding[..] == b"listpack"),
+        );
+        Ok(names)
     }
 
     /// The expiries of the fields of these hashes.
