@@ -1,9 +1,10 @@
 //! Never silently wrong: ways in which a job could claim what is not so, found by attack, one test a class.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use replsync_tests::client::int;
+use replsync_tests::job;
 use replsync_tests::node::{Node, Outcome};
 use replsync_tests::server::TestServer;
 
@@ -36,15 +37,8 @@ fn target_has(target: &TestServer, key: &str) -> Result<bool> {
     Ok(int(&target.client(0).call(&["EXISTS", key])?) == Some(1))
 }
 
-fn wait_for(what: &str, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    while !done()? {
-        if Instant::now() > deadline {
-            bail!("waited in vain for {what}");
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    Ok(())
+fn wait_for(what: &str, done: impl FnMut() -> Result<bool>) -> Result<()> {
+    job::wait_for(what, PATIENCE, done)
 }
 
 /// A target that evicts has lost keys, however well every command was answered.

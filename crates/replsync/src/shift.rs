@@ -36,6 +36,12 @@ impl Shift {
         (self.0..2 * self.0).contains(&written_ms).then(|| written_ms - self.0)
     }
 
+    /// Whether a time to live, in milliseconds, belongs to a shifted expiry: what is left of one is the shift, give or
+    /// take centuries.
+    pub fn is_in_ttl(self, ttl_ms: i64) -> bool {
+        (self.0 / 2..2 * self.0).contains(&ttl_ms)
+    }
+
     /// The expiry that is meant, shifted or not.
     pub fn meant(self, written_ms: i64) -> i64 {
         self.off(written_ms).unwrap_or(written_ms)

@@ -21,4 +21,4 @@ pub use follow::{Dropped, Follower};
 pub use pipeline::{Applied, Pipeline};
 pub use sweep::{Direction, Sweeper, Swept, try_sweep};
 pub use target::{Eviction, Target};
-pub use throttle::{Throttle, check_target};
+pub use throttle::{OutputLimit, Throttle, check_target};

@@ -21,8 +21,6 @@ const HASHES_MAX: usize = 100;
 const FIELDS_MAX: usize = 1000;
 /// Before 7.0 an expiry is exact when the clock showed the same millisecond before and after; so often it is tried.
 const EXACT_TRIES: usize = 20;
-/// A TTL of this or more belongs to a shifted expiry, whatever the time is.
-const SHIFTED_TTL_MS: i64 = 1 << 59;
 
 /// Which way expiries are moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,8 +151,9 @@ impl<'a> Sweeper<'a> {
             let expiries = if self.server.has((7, 0), None) {
                 ask_each(self.target, "PEXPIRETIME", &names).await?
             } else {
-                let least_ms = if self.direction == Direction::On { 0 } else { SHIFTED_TTL_MS };
-                exact_expiries(self.target, &names, |ttl_ms| ttl_ms >= least_ms).await?
+                let on = self.direction == Direction::On;
+                let wanted = |ttl_ms| if on { ttl_ms >= 0 } else { Shift::KEY.is_in_ttl(ttl_ms) };
+                exact_expiries(self.target, &names, wanted).await?
             };
             let mut moved = Vec::new();
             for (name, expiry_ms) in names.iter().zip(expiries) {
@@ -376,6 +375,7 @@ async fn exact_expiries(
     names: &[Bytes],
     wanted: impl Fn(i64) -> bool,
 ) -> Result<Vec<i64>, endpoint::Error> {
+    let ms = |micros: i64| micros / 1000;
     let mut expiries = vec![-1; names.len()];
     let mut left: Vec<usize> = (0..names.len()).collect();
     for _ in 0..EXACT_TRIES {
@@ -396,7 +396,7 @@ async fn exact_expiries(
             if !wanted(*ttl_ms) {
                 continue;
             }
-            match (time_ms(before), time_ms(after)) {
+            match (before.time_us().map(ms), after.time_us().map(ms)) {
                 (Some(before), Some(after)) if before == after => expiries[at] = before + ttl_ms,
                 (Some(_), Some(_)) => again.push(at),
                 _ => return Err(client.unexpected(&["TIME"], before)),
@@ -408,11 +408,4 @@ async fn exact_expiries(
         true => Ok(expiries),
         false => Err(client.slow("PTTL while TIME stands still")),
     }
-}
-
-/// TIME's reply in milliseconds since the epoch.
-fn time_ms(reply: &Reply) -> Option<i64> {
-    let Reply::Array(parts) = reply else { return None };
-    let part = |at: usize| parts.get(at)?.text()?.parse::<i64>().ok();
-    Some(part(0)?.checked_mul(1000)? + part(1)? / 1000)
 }

@@ -142,19 +142,36 @@ async fn room(client: &mut Client, info: &Info) -> Result<Room, endpoint::Error>
         [_, reply @ Reply::Bulk(_)] => held_bytes(&reply.text().unwrap_or_default()),
         _ => behind_bytes(info),
     };
-    Ok(match replica_limit(&limits) {
+    Ok(match OutputLimit::parse(&limits).and_then(OutputLimit::lower_bytes) {
         Some(limit) => Room { bytes: (limit / 4).saturating_sub(held), is_idle: behind_bytes(info) == 0 },
         None => Room::UNLIMITED,
     })
 }
 
-/// The lower of the hard and the soft limit of replicas, in bytes; nothing where there is none. The value of the setting
-/// is `normal 0 0 0 slave <hard> <soft> <seconds> pubsub …`.
-fn replica_limit(setting: &str) -> Option<u64> {
-    let mut words = setting.split_ascii_whitespace();
-    words.find(|word| matches!(*word, "slave" | "replica"))?;
-    let limits = [words.next()?.parse().ok()?, words.next()?.parse().ok()?];
-    limits.into_iter().filter(|limit| *limit > 0).min()
+/// `client-output-buffer-limit` of replicas: one that lags by more is dropped. 0 stands for no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutputLimit {
+    /// More than this, and it is dropped at once.
+    pub hard_bytes: u64,
+    /// More than this for [`soft_seconds`](Self::soft_seconds), and it is dropped.
+    pub soft_bytes: u64,
+    /// See [`soft_bytes`](Self::soft_bytes).
+    pub soft_seconds: u64,
+}
+
+impl OutputLimit {
+    /// From the value of the setting: `normal 0 0 0 slave <hard> <soft> <seconds> pubsub …`.
+    pub fn parse(setting: &str) -> Option<Self> {
+        let mut words = setting.split_ascii_whitespace();
+        words.find(|word| matches!(*word, "slave" | "replica"))?;
+        let mut number = || words.next()?.parse().ok();
+        Some(Self { hard_bytes: number()?, soft_bytes: number()?, soft_seconds: number()? })
+    }
+
+    /// The lower of the two, in bytes; nothing where there is none.
+    fn lower_bytes(self) -> Option<u64> {
+        [self.hard_bytes, self.soft_bytes].into_iter().filter(|limit| *limit > 0).min()
+    }
 }
 
 /// The most that the target holds for one of its replicas: `omem` of CLIENT LIST, which is what the limit counts
@@ -183,6 +200,10 @@ fn behind_bytes(info: &Info) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn replica_limit(setting: &str) -> Option<u64> {
+        OutputLimit::parse(setting)?.lower_bytes()
+    }
 
     #[test]
     fn the_lower_limit_counts() {

@@ -191,16 +191,7 @@ impl Peer {
     /// The answer to TIME, seconds and microseconds, in milliseconds.
     fn time(&self, reply: Option<Reply>) -> Result<i64, Error> {
         let reply = reply.unwrap_or(Reply::Nil);
-        let number = |part: &Reply| part.text()?.parse::<i64>().ok();
-        let time = match &reply {
-            Reply::Array(parts) => match &parts[..] {
-                [seconds, micros] => number(seconds).zip(number(micros)),
-                _ => None,
-            },
-            _ => None,
-        };
-        let time_ms =
-            time.and_then(|(seconds, micros)| seconds.checked_mul(1_000)?.checked_add(micros / 1_000));
+        let time_ms = reply.time_us().map(|micros| micros / 1_000);
         time_ms.ok_or_else(|| self.bad_reply("TIME", At::default(), &reply))
     }
 
@@ -245,14 +236,7 @@ fn library(reply: &Reply) -> Option<(Vec<u8>, Bytes)> {
     let Reply::Array(parts) = reply else { return None };
     let value = |name: &str| {
         let pair = parts.chunks_exact(2).find(|pair| pair[0].text().is_some_and(|text| text == name))?;
-        bulk(&pair[1])
+        pair[1].bulk()
     };
     Some((value("library_name")?.to_vec(), value("library_code")?))
-}
-
-fn bulk(reply: &Reply) -> Option<Bytes> {
-    match reply {
-        Reply::Bulk(bytes) => Some(bytes.clone()),
-        _ => None,
-    }
 }

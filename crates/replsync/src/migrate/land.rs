@@ -99,7 +99,7 @@ impl Job {
         let mut sweeper = Sweeper::new(&mut client, self.target.server(), &mut throttle, direction)
             .renewable_from(renewable_from_ms);
         let mut source;
-        if sends_relative_expiries(self.source.server) {
+        if direction != Direction::On && sends_relative_expiries(self.source.server) {
             source = Client::connect(&self.from, timeout).await;
             if let Err(error) = &source {
                 tracing::warn!("the source cannot be asked again when its keys expire: {error}");

@@ -43,11 +43,23 @@ impl Reply {
     pub fn scan_page(&self) -> Option<(Bytes, Vec<Bytes>)> {
         let Reply::Array(parts) = self else { return None };
         let [Reply::Bulk(cursor), Reply::Array(names)] = &parts[..] else { return None };
-        let name = |name: &Reply| match name {
-            Reply::Bulk(name) => Some(name.clone()),
+        Some((cursor.clone(), names.iter().map(Reply::bulk).collect::<Option<_>>()?))
+    }
+
+    /// The bytes of a bulk string.
+    pub fn bulk(&self) -> Option<Bytes> {
+        match self {
+            Reply::Bulk(bytes) => Some(bytes.clone()),
             _ => None,
-        };
-        Some((cursor.clone(), names.iter().map(name).collect::<Option<_>>()?))
+        }
+    }
+
+    /// The reply of TIME, seconds and microseconds, in microseconds since the epoch.
+    pub fn time_us(&self) -> Option<i64> {
+        let Reply::Array(parts) = self else { return None };
+        let [seconds, micros] = &parts[..] else { return None };
+        let number = |part: &Reply| part.text()?.parse::<i64>().ok();
+        number(seconds)?.checked_mul(1_000_000)?.checked_add(number(micros)?)
     }
 
     /// The text of a simple or bulk string.

@@ -3,10 +3,8 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::super::Error;
-use super::facts::items;
 use super::finding::{Finding, Subject};
 use crate::endpoint::{self, Client};
-use crate::resp::Reply;
 
 /// The answer that took the least time of so many counts.
 const TRIES: u32 = 5;
@@ -33,7 +31,7 @@ impl Clock {
                 Err(endpoint::Error::Refused { reply, .. }) => return Ok(Err(reply)),
                 Err(error) => return Err(error.into()),
             };
-            let Some(server_us) = read(&reply) else {
+            let Some(server_us) = reply.time_us() else {
                 return Err(client.unexpected(&["TIME"], &reply).into());
             };
             let clock = Self::reading(before_us, began.elapsed(), server_us);
@@ -82,12 +80,6 @@ pub(super) fn finding(source: Option<Clock>, target: Option<Clock>) -> Option<Fi
         );
         Finding::warning(Subject::Pair, message)
     })
-}
-
-/// `TIME`: seconds and microseconds.
-fn read(reply: &Reply) -> Option<i64> {
-    let number = |at: usize| items(reply).get(at)?.text()?.parse::<i64>().ok();
-    number(0)?.checked_mul(1_000_000)?.checked_add(number(1)?)
 }
 
 fn now_us() -> i64 {

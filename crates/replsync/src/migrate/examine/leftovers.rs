@@ -189,8 +189,7 @@ impl Look {
             if let Some(Reply::Integer(answer_ms)) = replies.first() {
                 tally.add(match self.absolute {
                     true => Shift::KEY.off(*answer_ms).is_some(),
-                    // What is left of a shifted one is the shift, give or take centuries.
-                    false => (1 << 59..1 << 61).contains(answer_ms),
+                    false => Shift::KEY.is_in_ttl(*answer_ms),
                 });
             }
             if replies.get(1).and_then(Reply::text).as_deref() == Some("hash") {
@@ -210,7 +209,7 @@ impl Look {
         let mut asked = Pipelined::default();
         for (key, page) in hashes.iter().zip(&pages) {
             let names = items(page).get(1).map_or(&[][..], items);
-            let names: Vec<_> = names.iter().filter_map(bulk).take(FIELDS).collect();
+            let names: Vec<_> = names.iter().filter_map(Reply::bulk).take(FIELDS).collect();
             let count = names.len().to_string();
             let mut args = vec![&b"HPEXPIRETIME"[..], key, b"FIELDS", count.as_bytes()];
             args.extend(names.iter().map(|name| &name[..]));
@@ -248,13 +247,6 @@ impl Tally {
     fn add(&mut self, shifted: bool) {
         self.looked_at += 1;
         self.shifted += u64::from(shifted);
-    }
-}
-
-fn bulk(reply: &Reply) -> Option<Bytes> {
-    match reply {
-        Reply::Bulk(bytes) => Some(bytes.clone()),
-        _ => None,
     }
 }
 

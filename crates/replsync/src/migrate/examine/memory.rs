@@ -3,6 +3,7 @@
 use super::super::ErrorKind;
 use super::facts::Facts;
 use super::finding::{Finding, Subject, human};
+use crate::apply::OutputLimit;
 use crate::endpoint::Info;
 
 /// A break that the backlog covers for less than this is worth a warning.
@@ -76,9 +77,9 @@ fn fork(facts: &Facts) -> Finding {
 
 /// How much the source keeps for a replica that does not read.
 fn output_limit(facts: &Facts) -> Option<Finding> {
-    let limit = OutputLimit::of(facts)?;
+    let limit = replica_limit(facts)?;
     let keeps = "what clients write while the RDB is on its way waits in the source's memory";
-    let message = match limit.describe() {
+    let message = match describe(limit) {
         Some(limit) => format!(
             "{keeps}; beyond {limit} (client-output-buffer-limit replica) it cuts the link, and the copy starts anew"
         ),
@@ -87,30 +88,20 @@ fn output_limit(facts: &Facts) -> Option<Finding> {
     Some(Finding::note(Subject::Source, message))
 }
 
-/// `client-output-buffer-limit` of replicas.
-pub(super) struct OutputLimit {
-    hard_bytes: u64,
-    soft_bytes: u64,
-    soft_seconds: u64,
+/// `client-output-buffer-limit` of replicas, where the server tells.
+pub(super) fn replica_limit(facts: &Facts) -> Option<OutputLimit> {
+    OutputLimit::parse(facts.setting("client-output-buffer-limit")?)
 }
 
-impl OutputLimit {
-    pub fn of(facts: &Facts) -> Option<Self> {
-        let mut words = facts.setting("client-output-buffer-limit")?.split_whitespace();
-        words.find(|word| ["slave", "replica"].contains(word))?;
-        let mut number = || words.next()?.parse().ok();
-        Some(Self { hard_bytes: number()?, soft_bytes: number()?, soft_seconds: number()? })
-    }
-
-    /// `256.00 MiB, or 64.00 MiB for 60 s`; nothing where there is no limit.
-    pub fn describe(&self) -> Option<String> {
-        let hard = (self.hard_bytes > 0).then(|| human(self.hard_bytes));
-        let soft = (self.soft_bytes > 0 && self.soft_seconds > 0)
-            .then(|| format!("{} for {} s", human(self.soft_bytes), self.soft_seconds));
-        match (hard, soft) {
-            (Some(hard), Some(soft)) => Some(format!("{hard}, or {soft}")),
-            (hard, soft) => hard.or(soft),
-        }
+/// `256.00 MiB, or 64.00 MiB for 60 s`; nothing where there is no limit.
+pub(super) fn describe(limit: OutputLimit) -> Option<String> {
+    let OutputLimit { hard_bytes, soft_bytes, soft_seconds } = limit;
+    let hard = (hard_bytes > 0).then(|| human(hard_bytes));
+    let soft =
+        (soft_bytes > 0 && soft_seconds > 0).then(|| format!("{} for {soft_seconds} s", human(soft_bytes)));
+    match (hard, soft) {
+        (Some(hard), Some(soft)) => Some(format!("{hard}, or {soft}")),
+        (hard, soft) => hard.or(soft),
     }
 }
 

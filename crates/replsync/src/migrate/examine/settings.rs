@@ -29,32 +29,15 @@ pub(super) const ASKED: [&str; 22] = [
     "zset-max-ziplist-value",
 ];
 
-/// Of these it is said when a pair differs: clients see it, or memory does.
-const COMPARED: &[&str] = &[
-    "databases",
-    "maxmemory",
-    "maxmemory-policy",
-    "maxclients",
-    "timeout",
-    "notify-keyspace-events",
-    "appendonly",
-    "proto-max-bulk-len",
-    "list-max-ziplist-size",
-    "list-compress-depth",
-    "hash-max-ziplist-entries",
-    "hash-max-ziplist-value",
-    "set-max-intset-entries",
-    "set-max-listpack-entries",
-    "set-max-listpack-value",
-    "zset-max-ziplist-entries",
-    "zset-max-ziplist-value",
-];
+/// The first of these are for other findings. Of the rest it is said when a pair differs: clients see it, or memory does.
+const NOT_COMPARED: usize = 5;
 
 /// In which settings the two differ.
 pub(super) fn differing(source: &Facts, target: &Facts) -> Option<Finding> {
-    let differing: Vec<_> = COMPARED
-        .iter()
-        .filter_map(|&name| {
+    let differing: Vec<_> = ASKED
+        .into_iter()
+        .skip(NOT_COMPARED)
+        .filter_map(|name| {
             let (here, there) = (source.setting(name)?, target.setting(name)?);
             let shown = match target.info.server.has((7, 0), None) {
                 true => name.replace("ziplist", "listpack"),

@@ -3,7 +3,7 @@
 use super::super::ErrorKind;
 use super::facts::Facts;
 use super::finding::{Finding, Subject, counted};
-use super::memory::OutputLimit;
+use super::memory::{describe, replica_limit};
 use super::{Agreed, Depth, memory, persistence, sentinels};
 use crate::endpoint::Role;
 
@@ -94,7 +94,7 @@ fn eviction(target: &Facts) -> Option<Finding> {
 
 fn replicas(target: &Facts) -> Option<Finding> {
     let count = target.info.number("connected_slaves").filter(|count| *count > 0)?;
-    let limit = match OutputLimit::of(target).map(|limit| limit.describe()) {
+    let limit = match replica_limit(target).map(describe) {
         Some(Some(limit)) => format!(
             "It drops one that lags by {limit} (client-output-buffer-limit replica), so the job slows down while one \
              lags by more than a quarter of that"
