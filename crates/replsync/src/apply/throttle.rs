@@ -50,8 +50,9 @@ impl Throttle {
     /// [`Error::Evicted`] once the target has evicted keys, [`Error::Demoted`] once it is a replica.
     pub async fn admit(&mut self, bytes: u64, unanswered: impl Fn() -> u64) -> Result<(), Error> {
         while self.budget < bytes || self.looked.is_none_or(|looked| looked.elapsed() > LOOK_EVERY) {
-            let room = self.look().await?;
+            // Before the look: what is executed meanwhile counts twice then, and never not at all.
             let in_flight = unanswered();
+            let room = self.look().await?;
             self.looked = Some(Instant::now());
             self.budget = room.bytes.saturating_sub(in_flight);
             // What is larger than a quarter of the limit must pass, too: alone.
