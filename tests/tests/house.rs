@@ -13,10 +13,10 @@ const FLOORS: [&[&str]; 7] = [
     &["server", "shift", "checksum", "resp"],
     &["rdb", "aof"],
     &["psync", "command"],
-    &["clock", "endpoint", "channel", "spool", "link"],
+    &["files", "clock", "endpoint", "channel", "spool", "link"],
     &["digest", "compare", "apply"],
     &["capture", "relay"],
-    &["migrate", "backup"],
+    &["verify", "inspect", "migrate", "backup"],
 ];
 
 /// Floors that know no socket, clock or runtime.

@@ -5,8 +5,8 @@
 //! | floor | rooms | |
 //! | --- | --- | --- |
 //! | 6 | [`migrate`] | features, told as a story |
-//! | 4 | [`compare`], [`apply`] | two live servers compared; writing into a target |
-//! | 3 | [`clock`], [`endpoint`], [`channel`], [`spool`], [`link`] | tokio drivers: connections, bounded queues, the replica link |
+//! | 4 | [`digest`], [`compare`], [`apply`] | digests of keyspaces; two keyspaces compared; writing into a target |
+//! | 3 | [`files`], [`clock`], [`endpoint`], [`channel`], [`spool`], [`link`] | drivers: RDB files, connections, bounded queues, the replica link |
 //! | 2 | [`psync`], [`command`] | sans-IO: the replica's handshake and position; what each command touches and how it is rewritten |
 //! | 1 | [`rdb`] | the format |
 //! | 0 | [`server`], [`shift`], [`checksum`], [`resp`] | who is who; expiries out of reach; CRC-64; the wire |
@@ -24,8 +24,10 @@ pub mod clock;
 pub mod command;
 #[cfg(feature = "tokio")]
 pub mod compare;
+pub mod digest;
 #[cfg(feature = "tokio")]
 pub mod endpoint;
+pub mod files;
 #[cfg(feature = "tokio")]
 pub mod link;
 #[cfg(feature = "tokio")]

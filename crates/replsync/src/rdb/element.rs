@@ -23,8 +23,8 @@ impl fmt::Display for StreamId {
 /// clients see.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Element<'a> {
-    /// The next part of a string. An empty string has one empty part, a long one parts of up to 1 MiB; a
-    /// compressed one comes whole.
+    /// The next part of a string. An empty string has one empty part, a long one parts of
+    /// [`STRING_PART_BYTES`](super::STRING_PART_BYTES) and a last one that may be shorter; a compressed one comes so, too.
     StringPart(&'a [u8]),
     /// An item of a list, from the head on.
     ListItem(&'a [u8]),

@@ -206,6 +206,11 @@ impl<R: Read> Buffered<R> {
         Self { stream, buffer: Vec::new(), start: 0, end: 0, mark: None, base: 0, summed: 0, crc: None }
     }
 
+    /// Reads from `stream`, whose next byte is at `offset` of the whole.
+    pub fn at(stream: R, offset: u64) -> Self {
+        Self { base: offset, ..Self::new(stream) }
+    }
+
     /// The stream, and what was read from it but not consumed.
     pub fn into_parts(mut self) -> (R, Vec<u8>) {
         self.buffer.truncate(self.end);

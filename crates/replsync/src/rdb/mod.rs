@@ -41,7 +41,7 @@ mod walk;
 mod ziplist;
 mod zipmap;
 
-pub use decode::{decode, decode_string};
+pub use decode::{STRING_PART_BYTES, decode, decode_string};
 pub use element::{ArrayValue, Element, Idmp, StreamId};
 pub use encode::rewrite_field_expiries;
 pub use error::Error;
@@ -50,7 +50,7 @@ pub use item::{Checksum, Entry, Item, ModuleAux};
 pub use kind::{DataType, Kind, Magic, readable, restore_version};
 pub use module::ModuleId;
 pub use older::{OlderForm, is_compressed, older_form};
-pub use reader::Reader;
+pub use reader::{Place, Reader};
 
 /// What an RDB may ask for. Servers set no such limits: raise these for a source that holds longer strings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

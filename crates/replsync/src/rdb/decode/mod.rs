@@ -14,8 +14,8 @@ use super::primitive::{StringHead, array, byte, length, millis, string_head};
 use super::walk::{ARRAY_TAGS, Halt, walk};
 use super::{Error, Kind, Limits, ModuleId, intset, listpack, lzf, ziplist, zipmap};
 
-/// The longest part of a string that is given at once.
-const PART_BYTES: u64 = 1 << 20;
+/// The longest part of a string that is given at once: a shorter one is the last.
+pub const STRING_PART_BYTES: usize = 1 << 20;
 
 /// A buffer that one long string made larger than this is given back after the value.
 const SCRATCH_KEPT_BYTES: usize = 1 << 20;
@@ -189,11 +189,14 @@ fn string_parts<I: Input, E: From<Error>>(
 ) -> Result<(), E> {
     let head = string_head(input, limits)?;
     let StringHead::Plain(len) = head else {
-        return sink(Element::StringPart(string_body(input, head, &mut scratch.first)?));
+        let text = string_body(input, head, &mut scratch.first)?;
+        let (first, rest) = text.split_at(text.len().min(STRING_PART_BYTES));
+        sink(Element::StringPart(first))?;
+        return rest.chunks(STRING_PART_BYTES).try_for_each(|part| sink(Element::StringPart(part)));
     };
     let mut left = len;
     loop {
-        let part = left.min(PART_BYTES);
+        let part = left.min(STRING_PART_BYTES as u64);
         sink(Element::StringPart(input.take(size(part))?))?;
         left -= part;
         if left == 0 {

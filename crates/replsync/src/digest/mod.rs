@@ -1,0 +1,7 @@
+//! Digests of keyspaces: what is the same for clients has the same digest, whatever its encoding, its order, and the
+//! version of the server that wrote it.
+//!
+//! [`replsync_1`] is ours, specified in docs/formats/digest.md: sums of 128-bit hashes, so that keys can be added and
+//! taken away, and two keyspaces that differ can be narrowed down by database and slot.
+
+pub mod replsync_1;
