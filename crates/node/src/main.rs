@@ -5,6 +5,8 @@
 mod args;
 mod commands;
 mod exit;
+#[allow(dead_code)] // until `verify`, its first user, is in
+mod offline;
 mod output;
 mod progress;
 mod stderr;

@@ -12,8 +12,8 @@ use crate::args::Output;
 use crate::output::count;
 use crate::stderr::Stderr;
 
-const BAR_EVERY: Duration = Duration::from_millis(250);
-const LINE_EVERY: Duration = Duration::from_secs(10);
+pub const BAR_EVERY: Duration = Duration::from_millis(250);
+pub const LINE_EVERY: Duration = Duration::from_secs(10);
 
 /// A bar, where standard error is a terminal and progress is wanted.
 pub fn bar(output: &Output) -> Option<ProgressBar> {
@@ -146,7 +146,7 @@ impl Meter {
     }
 }
 
-fn time_left(left: u64, rate: f64) -> String {
+pub fn time_left(left: u64, rate: f64) -> String {
     if left == 0 || rate < 1.0 {
         return String::new();
     }
