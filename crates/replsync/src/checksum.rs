@@ -1,6 +1,7 @@
-//! CRC-64 as Redis computes it, over RDB files and DUMP payloads.
+//! CRC-64 as Redis computes it, over RDB files and DUMP payloads; and CRC-16, which chooses a key's slot in a cluster.
 //!
-//! The polynomial is Jones's, reflected, with initial value and final XOR 0 (`src/crc64.c` of the server).
+//! CRC-64: the polynomial is Jones's, reflected, with initial value and final XOR 0 (`src/crc64.c` of the server).
+//! CRC-16: XMODEM's, polynomial 0x1021, not reflected, with initial value and final XOR 0 (`src/crc16.c`).
 
 use crc_fast::{CrcAlgorithm, Digest};
 
@@ -36,6 +37,41 @@ pub fn crc64(bytes: &[u8]) -> u64 {
     crc_fast::checksum(CrcAlgorithm::Crc64Redis, bytes)
 }
 
+/// Slots of a cluster.
+pub const SLOTS: u16 = 16384;
+
+/// The slot of a key: by its hash tag, what is between the first `{` and the next `}`, if there is anything; else by all of it.
+///
+/// Source: `keyHashSlot` in `src/cluster.c` (`src/cluster.h` from 7.4).
+pub fn key_slot(key: &[u8]) -> u16 {
+    let tag = memchr::memchr(b'{', key).and_then(|open| {
+        let inside = &key[open + 1..];
+        inside.get(..memchr::memchr(b'}', inside)?).filter(|tag| !tag.is_empty())
+    });
+    crc16(tag.unwrap_or(key)) % SLOTS
+}
+
+fn crc16(bytes: &[u8]) -> u16 {
+    bytes.iter().fold(0, |crc, byte| crc << 8 ^ CRC16[usize::from(crc >> 8 ^ u16::from(*byte))])
+}
+
+/// By the byte that leaves on the left.
+const CRC16: [u16; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let mut crc = (byte as u16) << 8;
+        let mut bit = 0;
+        while bit < 8 {
+            crc = crc << 1 ^ if crc & 0x8000 == 0 { 0 } else { 0x1021 };
+            bit += 1;
+        }
+        table[byte] = crc;
+        byte += 1;
+    }
+    table
+};
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -45,6 +81,30 @@ mod tests {
     fn the_servers_own_test_vector() {
         assert_eq!(crc64(b"123456789"), 0xe9c6d914c4b8d9ca);
     }
+
+    /// The first is from the comment above the server's `crc16`.
+    #[test]
+    fn slots_are_the_servers_own() {
+        assert_eq!(crc16(b"123456789"), 0x31c3);
+        for (key, slot) in SLOTS_SEEN {
+            assert_eq!(key_slot(key), slot, "{}", key.escape_ascii());
+        }
+    }
+
+    /// What CLUSTER KEYSLOT of Redis 7.4 and Valkey 9 answers.
+    const SLOTS_SEEN: [(&[u8], u16); 11] = [
+        (b"123456789", 12739),
+        (b"foo{bar}", 5061),
+        (b"foo{bar}{zap}", 5061),
+        (b"{user1000}.following", 3443),
+        (b"foo{}{bar}", 8363),
+        (b"foo{{bar}}zap", 4015),
+        (b"{}", 15257),
+        (b"", 0),
+        (b"a{b", 13340),
+        (b"}{x}", 16287),
+        (b"user:1", 10778),
+    ];
 
     proptest! {
         #[test]

@@ -2,6 +2,11 @@
 //! version of the server that wrote it.
 //!
 //! [`replsync_1`] is ours, specified in docs/formats/digest.md: sums of 128-bit hashes, so that keys can be added and
-//! taken away, and two keyspaces that differ can be narrowed down by database and slot.
+//! taken away, and two keyspaces that differ can be narrowed down by database and slot. A [`KeyHasher`] is fed with the
+//! elements of a key, and what it makes of them is added to a [`Keyspace`].
 
+mod keyspace;
 pub mod replsync_1;
+
+pub use keyspace::{Keyspace, Tally};
+pub use replsync_1::{KeyDigest, KeyHasher, Sum};

@@ -1,9 +1,11 @@
-//! `replsync-1`: the digest of a keyspace, as docs/formats/digest.md specifies it.
+//! `replsync-1`: what one key adds to the digest of a keyspace, as docs/formats/digest.md specifies it.
 //!
 //! Every element of a value is hashed by itself, the hashes are added up (modulo 2^128), and of the sum, the key and its
-//! type comes the digest of the key. Digests of keys are added up again. Addition forgets the order, can be undone, and
-//! does not let equal pairs cancel out as XOR would. XXH3 guards against accidents, not against an adversary.
+//! type comes the digest of the key. Digests of keys are added up again ([`Keyspace`](super::Keyspace)). Addition forgets
+//! the order, can be undone, and does not let equal pairs cancel out as XOR would. XXH3 guards against accidents, not
+//! against an adversary.
 
+use std::fmt;
 use std::ops::{AddAssign, SubAssign};
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
@@ -28,6 +30,13 @@ impl SubAssign for Sum {
     }
 }
 
+/// 32 hex digits, the most significant first.
+impl fmt::Display for Sum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
 /// What one key adds to the digest of its database.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KeyDigest {
@@ -35,21 +44,29 @@ pub struct KeyDigest {
     pub data: Sum,
     /// When it expires, and when its fields do.
     pub expiries: Sum,
+    /// When the key expires, in milliseconds since the epoch.
+    pub expiry_ms: Option<i64>,
+    /// How many of its fields expire.
+    pub field_expires: u64,
 }
 
 /// The digest of one key in the making: [`start`](Self::start), its elements in the order of the file,
-/// [`finish`](Self::finish). Nothing is allocated for a key, except for a string that comes in parts.
+/// [`finish`](Self::finish). Nothing is allocated for a key; the first string that comes in parts is.
 #[derive(Default)]
 pub struct KeyHasher {
     name: u128,
     elements: u64,
-    data: Sum,
-    expiries: Sum,
+    /// The sum of the elements; of a string the hash of the whole.
+    sum: Sum,
+    /// Expiries and their number.
+    key: KeyDigest,
+    /// Whether the string at hand comes in parts, which go to `parts`.
+    in_parts: bool,
     parts: Option<Box<Xxh3>>,
 }
 
-impl std::fmt::Debug for KeyHasher {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for KeyHasher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyHasher").field("elements", &self.elements).finish_non_exhaustive()
     }
 }
@@ -62,9 +79,10 @@ impl KeyHasher {
 
     /// Begins with the key `name`, which expires at `expiry_ms` (milliseconds since the epoch).
     pub fn start(&mut self, name: &[u8], expiry_ms: Option<i64>) {
-        *self = Self { name: xxh3_128(name), ..Self::default() };
+        (self.name, self.elements, self.sum, self.in_parts) = (xxh3_128(name), 0, Sum::default(), false);
+        self.key = KeyDigest { expiry_ms, ..KeyDigest::default() };
         if let Some(at) = expiry_ms {
-            self.expiries += hash(tag::KEY_EXPIRY, &[self.name], &[at.cast_unsigned()]);
+            self.key.expiries = hash(tag::KEY_EXPIRY, &[self.name], &[at.cast_unsigned()]);
         }
     }
 
@@ -79,7 +97,8 @@ impl KeyHasher {
             Element::HashField { field, value, expiry_ms } => {
                 let field = xxh3_128(field);
                 if let Some(at) = expiry_ms {
-                    self.expiries += hash(tag::FIELD_EXPIRY, &[self.name, field], &[at]);
+                    self.key.expiries += hash(tag::FIELD_EXPIRY, &[self.name, field], &[at]);
+                    self.key.field_expires += 1;
                 }
                 hash(tag::FIELD, &[field, xxh3_128(value)], &[])
             }
@@ -115,29 +134,30 @@ impl KeyHasher {
             },
             Element::ModuleValue { id } => hash(tag::MODULE, &[], &[id.0]),
         };
-        self.data += added;
+        self.sum += added;
         self.elements += 1;
     }
 
     /// The digest of the key, whose value is of this type.
     pub fn finish(&mut self, data_type: DataType) -> KeyDigest {
-        if let Some(parts) = self.parts.take() {
-            self.data = hash(tag::STRING, &[parts.digest128()], &[]);
+        if let Some(parts) = self.parts.as_ref().filter(|_| self.in_parts) {
+            self.sum = hash(tag::STRING, &[parts.digest128()], &[]);
         }
-        let data = hash(code(data_type), &[self.name, self.data.0], &[self.elements]);
-        KeyDigest { data, expiries: self.expiries }
+        KeyDigest { data: hash(tag::of(data_type), &[self.name, self.sum.0], &[self.elements]), ..self.key }
     }
 
-    /// Strings are hashed in one go, which is faster, unless they are longer than one part.
+    /// Strings are hashed in one go, which is faster, unless they are longer than one part: a part that is shorter than
+    /// [`STRING_PART_BYTES`] is the last.
     fn string_part(&mut self, part: &[u8]) {
-        if let Some(parts) = &mut self.parts {
-            parts.update(part);
-        } else if part.len() < STRING_PART_BYTES {
-            self.data = hash(tag::STRING, &[xxh3_128(part)], &[]);
+        if !self.in_parts && part.len() < STRING_PART_BYTES {
+            self.sum = hash(tag::STRING, &[xxh3_128(part)], &[]);
         } else {
-            let mut parts = Box::new(Xxh3::new());
+            let parts = self.parts.get_or_insert_default();
+            if !self.in_parts {
+                parts.reset();
+                self.in_parts = true;
+            }
             parts.update(part);
-            self.parts = Some(parts);
         }
         self.elements = 1;
     }
@@ -148,39 +168,43 @@ pub fn function(code: &[u8]) -> Sum {
     hash(tag::FUNCTION, &[xxh3_128(code)], &[])
 }
 
-/// What hashes are hashes of.
-mod tag {
-    pub const STRING: u8 = 1;
-    pub const ITEM: u8 = 2;
-    pub const MEMBER: u8 = 3;
-    pub const SCORED: u8 = 4;
-    pub const FIELD: u8 = 5;
-    pub const ENTRY_FIELD: u8 = 6;
-    pub const ENTRY: u8 = 7;
-    pub const LAST_ID: u8 = 8;
-    pub const GROUP: u8 = 9;
-    pub const PENDING: u8 = 10;
-    pub const NACKED: u8 = 11;
-    pub const INSERT_INDEX: u8 = 12;
-    pub const SLOT_TEXT: u8 = 13;
-    pub const SLOT_FLOAT: u8 = 14;
-    pub const MODULE: u8 = 15;
-    pub const KEY_EXPIRY: u8 = 32;
-    pub const FIELD_EXPIRY: u8 = 33;
-    pub const FUNCTION: u8 = 34;
-}
+/// What hashes are hashes of: their first word, so that no two kinds of things have the same.
+pub(super) mod tag {
+    use super::DataType;
 
-/// The tag of a key's digest.
-fn code(data_type: DataType) -> u8 {
-    64 + match data_type {
-        DataType::String => 0,
-        DataType::List => 1,
-        DataType::Set => 2,
-        DataType::Zset => 3,
-        DataType::Hash => 4,
-        DataType::Stream => 5,
-        DataType::Module => 6,
-        DataType::Array => 7,
+    pub const STRING: u64 = 1;
+    pub const ITEM: u64 = 2;
+    pub const MEMBER: u64 = 3;
+    pub const SCORED: u64 = 4;
+    pub const FIELD: u64 = 5;
+    pub const ENTRY_FIELD: u64 = 6;
+    pub const ENTRY: u64 = 7;
+    pub const LAST_ID: u64 = 8;
+    pub const GROUP: u64 = 9;
+    pub const PENDING: u64 = 10;
+    pub const NACKED: u64 = 11;
+    pub const INSERT_INDEX: u64 = 12;
+    pub const SLOT_TEXT: u64 = 13;
+    pub const SLOT_FLOAT: u64 = 14;
+    pub const MODULE: u64 = 15;
+    pub const KEY_EXPIRY: u64 = 32;
+    pub const FIELD_EXPIRY: u64 = 33;
+    pub const FUNCTION: u64 = 34;
+    pub const KEYSPACE_DATA: u64 = 48;
+    pub const KEYSPACE_EXPIRIES: u64 = 49;
+
+    /// The tag of a key, by the type of its value.
+    pub fn of(data_type: DataType) -> u64 {
+        64 + match data_type {
+            DataType::String => 0,
+            DataType::List => 1,
+            DataType::Set => 2,
+            DataType::Zset => 3,
+            DataType::Hash => 4,
+            DataType::Stream => 5,
+            DataType::Module => 6,
+            DataType::Array => 7,
+        }
     }
 }
 
@@ -189,27 +213,29 @@ fn bits(score: f64) -> u64 {
     if score == 0.0 { 0 } else { score.to_bits() }
 }
 
-/// The hash of a tag, hashes and numbers, all little-endian, one after the other.
+/// The hash of a tag, hashes and numbers, all little-endian, one after the other. All are words of 8 bytes or two of them:
+/// at odd places the processor would read them back more slowly than they are hashed.
 #[inline]
-fn hash(tag: u8, hashes: &[u128], numbers: &[u64]) -> Sum {
-    let mut bytes = [0; 1 + 2 * 16 + 2 * 8];
-    bytes[0] = tag;
-    let mut len = 1;
-    for hash in hashes {
-        bytes[len..len + 16].copy_from_slice(&hash.to_le_bytes());
-        len += 16;
+fn hash<const HASHES: usize, const NUMBERS: usize>(
+    tag: u64,
+    hashes: &[u128; HASHES],
+    numbers: &[u64; NUMBERS],
+) -> Sum {
+    let mut words = [[0; 8]; 1 + 2 * 2 + 2];
+    words[0] = tag.to_le_bytes();
+    for (index, hash) in hashes.iter().enumerate() {
+        words[1 + 2 * index] = (*hash as u64).to_le_bytes();
+        words[2 + 2 * index] = ((*hash >> 64) as u64).to_le_bytes();
     }
-    for number in numbers {
-        bytes[len..len + 8].copy_from_slice(&number.to_le_bytes());
-        len += 8;
+    for (index, number) in numbers.iter().enumerate() {
+        words[1 + 2 * HASHES + index] = number.to_le_bytes();
     }
-    Sum(xxh3_128(&bytes[..len]))
+    Sum(xxh3_128(words[..1 + 2 * HASHES + NUMBERS].as_flattened()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
     fn digest(name: &[u8], data_type: DataType, elements: &[Element<'_>]) -> KeyDigest {
         let mut hasher = KeyHasher::new();
@@ -229,18 +255,20 @@ mod tests {
         assert_ne!(digest(b"k", DataType::Set, &members), digest(b"k", DataType::Set, &members[..1]));
     }
 
-    proptest! {
-        #[test]
-        fn a_string_in_parts_is_that_string(len in 0usize..3 * STRING_PART_BYTES, byte: u8) {
-            let text = vec![byte; len];
-            let mut hasher = KeyHasher::new();
+    #[test]
+    fn a_string_in_parts_is_that_string() {
+        const PART: usize = STRING_PART_BYTES;
+        let text: Vec<u8> = (0..2 * PART + 1).map(|at| (at % 251) as u8).collect();
+        let mut hasher = KeyHasher::new();
+        for len in [0, 1, PART - 1, PART, PART + 1, 2 * PART, 2 * PART + 1, 5] {
+            let text = &text[..len];
             hasher.start(b"k", None);
-            let (first, rest) = text.split_at(len.min(STRING_PART_BYTES));
+            let (first, rest) = text.split_at(len.min(PART));
             hasher.element(&Element::StringPart(first));
-            rest.chunks(STRING_PART_BYTES).for_each(|part| hasher.element(&Element::StringPart(part)));
-            let whole = hash(tag::STRING, &[xxh3_128(&text)], &[]);
-            let expected = hash(code(DataType::String), &[xxh3_128(b"k"), whole.0], &[1]);
-            prop_assert_eq!(hasher.finish(DataType::String).data, expected);
+            rest.chunks(PART).for_each(|part| hasher.element(&Element::StringPart(part)));
+            let whole = hash(tag::STRING, &[xxh3_128(text)], &[]);
+            let expected = hash(tag::of(DataType::String), &[xxh3_128(b"k"), whole.0], &[1]);
+            assert_eq!(hasher.finish(DataType::String).data, expected, "{len} bytes");
         }
     }
 }
