@@ -1,10 +1,14 @@
 //! Arguments.
 
+mod digest;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use replsync::endpoint::Endpoint;
+
+pub use digest::{Algorithm, Digest};
 
 use crate::exit::Failure;
 
@@ -22,6 +26,7 @@ pub struct Args {
 pub enum Command {
     Migrate(Migrate),
     Doctor(Doctor),
+    Digest(Digest),
 }
 
 /// How results, progress and logs are shown.

@@ -5,7 +5,6 @@
 mod args;
 mod commands;
 mod exit;
-#[allow(dead_code)] // until `verify`, its first user, is in
 mod offline;
 mod output;
 mod progress;
@@ -47,5 +46,6 @@ async fn run(args: &Args, stderr: &Stderr, bar: Option<ProgressBar>) -> Result<E
     match &args.command {
         Command::Migrate(migrate) => commands::migrate::run(migrate, &args.output, stderr, bar).await,
         Command::Doctor(doctor) => commands::doctor::run(doctor, &args.output).await,
+        Command::Digest(digest) => commands::digest::run(digest, &args.output, stderr, bar).await,
     }
 }

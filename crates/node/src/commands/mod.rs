@@ -1,4 +1,5 @@
 //! One file a command.
 
+pub mod digest;
 pub mod doctor;
 pub mod migrate;

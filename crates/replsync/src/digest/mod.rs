@@ -3,10 +3,12 @@
 //!
 //! [`replsync_1`] is ours, specified in docs/formats/digest.md: sums of 128-bit hashes, so that keys can be added and
 //! taken away, and two keyspaces that differ can be narrowed down by database and slot. A [`KeyHasher`] is fed with the
-//! elements of a key, and what it makes of them is added to a [`Keyspace`].
+//! elements of a key, and what it makes of them is added to a [`Keyspace`]; [`read`] does that for a whole RDB.
 
 mod keyspace;
+mod read;
 pub mod replsync_1;
 
 pub use keyspace::{Keyspace, Tally};
+pub use read::{About, At, Error, read};
 pub use replsync_1::{KeyDigest, KeyHasher, Sum};

@@ -1,0 +1,208 @@
+//! `replsync-node digest SOURCE`
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::Path;
+
+use indicatif::ProgressBar;
+use replsync::clock::now_ms;
+use replsync::digest::{self, About, Keyspace, Tally};
+use replsync::files::RdbFile;
+use replsync::rdb::{self, Checksum, Limits};
+use serde::Serialize;
+
+use crate::args::{Algorithm, Digest, Output};
+use crate::exit::{ExitCode, Failure};
+use crate::offline::{self, Bytes, Shown};
+use crate::output::{self, counted};
+use crate::stderr::Stderr;
+
+/// Reads the file and prints what it adds up to.
+pub async fn run(
+    args: &Digest,
+    output: &Output,
+    stderr: &Stderr,
+    bar: Option<ProgressBar>,
+) -> Result<ExitCode, Failure> {
+    let file = open(&args.source)?;
+    match args.algorithm {
+        Algorithm::Replsync1 => {}
+        Algorithm::DebugDigest => return Err(Failure::usage("--algorithm debug-digest does not work yet")),
+    }
+    let shown = Shown { output, stderr, bar };
+    let (looked_at, slots) = (file.clone(), args.slots);
+    let look =
+        move || Bytes { what: "adding up".to_owned(), done: looked_at.read_bytes(), total: looked_at.len() };
+    let read = offline::run(shown, look, move || add_up(&file, slots)).await?;
+    let (keyspace, about) = read.map_err(|error| failure(&args.source, &error))?;
+    let text = text(&args.source, &keyspace, &about);
+    output::result(output, &Document::new(&args.source, &keyspace, &about, args.slots), &text)?;
+    Ok(ExitCode::Done)
+}
+
+/// Opens what is named, unless it is a server.
+fn open(source: &str) -> Result<RdbFile, Failure> {
+    if let Some((scheme @ ("redis" | "rediss" | "unix" | "sentinel" | "cluster"), _)) =
+        source.split_once("://")
+    {
+        return Err(Failure::usage(format!(
+            "{scheme}://: the digest of a live server does not work yet; let it save an RDB (BGSAVE), and name that file"
+        )));
+    }
+    let path = if source == "-" { "/dev/stdin" } else { source };
+    RdbFile::open(Path::new(path))
+        .map_err(|error| Failure { message: error.to_string(), code: ExitCode::Unreachable })
+}
+
+fn add_up(file: &RdbFile, slots: bool) -> Result<(Keyspace, About), digest::Error> {
+    let now_ms = i64::try_from(now_ms()).unwrap_or(i64::MAX);
+    let mut keyspace = if slots { Keyspace::with_slots(now_ms) } else { Keyspace::new(now_ms) };
+    let about = digest::read(file.reader(Limits::default()), &mut keyspace)?;
+    Ok((keyspace, about))
+}
+
+fn failure(source: &str, error: &digest::Error) -> Failure {
+    let code = match error {
+        digest::Error::Rdb { source: rdb::Error::Io { .. }, .. } => ExitCode::Unreachable,
+        digest::Error::Rdb { .. } | digest::Error::AfterEnd { .. } => ExitCode::No,
+    };
+    Failure { message: format!("{source}: {error}"), code }
+}
+
+/// What scripts read.
+#[derive(Serialize)]
+struct Document<'a> {
+    algorithm: &'static str,
+    source: &'a str,
+    digest: String,
+    digest_expiries: String,
+    keys: u64,
+    expires: u64,
+    expired: u64,
+    field_expires: u64,
+    functions: u64,
+    databases: BTreeMap<u32, Database>,
+    rdb_version: Option<u16>,
+    writer: Option<&'a str>,
+    checksum: Option<&'static str>,
+    left_out: LeftOut,
+}
+
+#[derive(Serialize)]
+struct Database {
+    #[serde(flatten)]
+    sums: Sums,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    slots: Option<BTreeMap<u16, Sums>>,
+}
+
+/// Keys added up.
+#[derive(Serialize)]
+struct Sums {
+    keys: u64,
+    expires: u64,
+    expired: u64,
+    field_expires: u64,
+    digest: String,
+    digest_expiries: String,
+}
+
+/// What is in the file and not in the digest.
+#[derive(Serialize)]
+struct LeftOut {
+    module_aux: u64,
+    scripts: u64,
+    keys_with_metadata: u64,
+}
+
+impl<'a> Document<'a> {
+    fn new(source: &'a str, keyspace: &Keyspace, about: &'a About, slots: bool) -> Self {
+        let Tally { keys, expires, expired, field_expires, .. } = keyspace.total();
+        let database = |(db, tally): (u32, &Tally)| {
+            let slots =
+                slots.then(|| keyspace.slots(db).map(|(slot, tally)| (slot, Sums::new(tally))).collect());
+            (db, Database { sums: Sums::new(tally), slots })
+        };
+        Self {
+            algorithm: "replsync-1",
+            source,
+            digest: keyspace.data().to_string(),
+            digest_expiries: keyspace.expiries().to_string(),
+            keys,
+            expires,
+            expired,
+            field_expires,
+            functions: keyspace.functions(),
+            databases: keyspace.databases().map(database).collect(),
+            rdb_version: about.format.map(|(_, version)| version),
+            writer: about.writer.as_deref(),
+            checksum: about.checksum.map(|checksum| match checksum {
+                Checksum::Verified => "verified",
+                Checksum::NotSummed(_) => "not_summed",
+                Checksum::None => "none",
+            }),
+            left_out: LeftOut {
+                module_aux: about.module_aux,
+                scripts: about.scripts,
+                keys_with_metadata: about.keys_with_metadata,
+            },
+        }
+    }
+}
+
+impl Sums {
+    fn new(tally: &Tally) -> Self {
+        let Tally { keys, expires, expired, field_expires, data, expiries } = *tally;
+        let (digest, digest_expiries) = (data.to_string(), expiries.to_string());
+        Self { keys, expires, expired, field_expires, digest, digest_expiries }
+    }
+}
+
+/// What people read.
+fn text(source: &str, keyspace: &Keyspace, about: &About) -> String {
+    let mut text = String::new();
+    let format = about.format.map(|(magic, version)| format!("{} {version}", magic.as_str()));
+    let writer = about.writer.as_deref().unwrap_or("an unknown server");
+    let _ = writeln!(text, "{source}: RDB {}, written by {writer}", format.unwrap_or_default());
+    let _ = writeln!(text, "data         {}", keyspace.data());
+    let _ = writeln!(text, "expiries     {}", keyspace.expiries());
+    let functions = counted(keyspace.functions(), "function library", "function libraries");
+    let _ = writeln!(text, "all          {}, {functions}", counts(&keyspace.total()));
+    for (db, tally) in keyspace.databases() {
+        let _ = writeln!(text, "database {db:<3} {} {}  {}", tally.data, tally.expiries, counts(tally));
+        for (slot, tally) in keyspace.slots(db) {
+            let _ = writeln!(text, "  slot {slot:<5} {} {}  {}", tally.data, tally.expiries, counts(tally));
+        }
+    }
+    let left_out = [
+        (
+            about.module_aux,
+            "field of module data outside the keyspace",
+            "fields of module data outside the keyspace",
+        ),
+        (about.scripts, "script", "scripts"),
+        (about.keys_with_metadata, "key's metadata of modules", "keys' metadata of modules"),
+    ];
+    for (number, one, many) in left_out.into_iter().filter(|(number, ..)| *number > 0) {
+        let _ = writeln!(text, "left out     {}", counted(number, one, many));
+    }
+    if about.checksum == Some(Checksum::None) {
+        let _ = writeln!(text, "the file has no checksum: nobody can tell whether it is as it was written");
+    }
+    text
+}
+
+fn counts(tally: &Tally) -> String {
+    let mut text = counted(tally.keys, "key", "keys");
+    if tally.expires > 0 {
+        let _ = write!(text, ", {} with an expiry", output::count(tally.expires));
+    }
+    if tally.expired > 0 {
+        let _ = write!(text, " ({} past it)", output::count(tally.expired));
+    }
+    if tally.field_expires > 0 {
+        let _ =
+            write!(text, ", {} with an expiry", counted(tally.field_expires, "hash field", "hash fields"));
+    }
+    text
+}
