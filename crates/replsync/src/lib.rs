@@ -19,10 +19,8 @@ pub mod apply;
 #[cfg(feature = "tokio")]
 pub mod channel;
 pub mod checksum;
-#[cfg(feature = "tokio")]
 pub mod clock;
 pub mod command;
-#[cfg(feature = "tokio")]
 pub mod compare;
 pub mod digest;
 #[cfg(feature = "tokio")]

@@ -2,10 +2,11 @@
 
 use std::borrow::Cow;
 
+use super::Kind;
 use super::Side;
-use super::difference::{Kind, Unlike};
+use super::difference::Unlike;
 use super::elements::{Elements, first_unlike};
-use super::text::both;
+use crate::compare::text::both;
 use crate::rdb::dump::{self, Dump};
 use crate::rdb::{self, DataType};
 use crate::shift::Shift;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::Side;
-use super::text::quoted;
+use crate::compare::text::quoted;
 use crate::{endpoint, rdb};
 
 /// Why two servers could not be compared. What could not be looked at is never taken for equal.

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::difference::{Kind, Unlike};
+use super::Kind;
+use super::difference::Unlike;
 use super::error::At;
 use super::expiry::Precision;
 use super::peer::{Peer, Seen};
