@@ -4,6 +4,7 @@ use super::element::Element;
 use super::input::Input;
 use super::item::{Checksum, Entry, Item, ModuleAux};
 use super::kind::{Kind, Magic, Op};
+use super::measure::{self, Measure};
 use super::primitive::{StringHead, array, byte, length, millis, string_head};
 use super::walk::{Halt, walk};
 use super::{Error, Limits, ModuleId, decode};
@@ -192,6 +193,18 @@ impl<I: Input> Reader<I> {
         decode::value(kind, &mut self.input, &self.limits, &mut self.scratch, &mut sink)?;
         self.state = State::Items;
         Ok(())
+    }
+
+    /// Moves past the current value and says how large it is, from the counts that stand in it.
+    ///
+    /// # Errors
+    /// As [`Reader::raw_value`].
+    pub fn measure_value(&mut self) -> Result<Measure, Error> {
+        let kind = self.unread()?;
+        self.state = State::Failed;
+        let measure = measure::value(kind, &mut self.input, &self.limits, &mut self.scratch)?;
+        self.state = State::Items;
+        Ok(measure)
     }
 
     fn unread(&self) -> Result<Kind, Error> {
