@@ -4,7 +4,7 @@
 //!
 //! | floor | rooms | |
 //! | --- | --- | --- |
-//! | 6 | [`migrate`] | features, told as a story |
+//! | 6 | [`inspect`], [`migrate`] | features, told as a story |
 //! | 4 | [`digest`], [`compare`], [`apply`] | digests of keyspaces; two keyspaces compared; writing into a target |
 //! | 3 | [`files`], [`clock`], [`endpoint`], [`channel`], [`spool`], [`link`] | drivers: RDB files, connections, bounded queues, the replica link |
 //! | 2 | [`psync`], [`command`] | sans-IO: the replica's handshake and position; what each command touches and how it is rewritten |
@@ -26,6 +26,7 @@ pub mod digest;
 #[cfg(feature = "tokio")]
 pub mod endpoint;
 pub mod files;
+pub mod inspect;
 #[cfg(feature = "tokio")]
 pub mod link;
 #[cfg(feature = "tokio")]
