@@ -146,7 +146,9 @@ fn ours(bytes: &[u8]) -> std::result::Result<Vec<String>, rdb::Error> {
 
 fn line(element: Element<'_>) -> Vec<String> {
     vec![match element {
-        Element::StringPart(_) | Element::StreamIdmp(Idmp::Counters { .. }) => return vec![],
+        Element::StringPart(_) | Element::StreamIdmp(Idmp::Counters { .. }) | Element::ModulePart(_) => {
+            return vec![];
+        }
         Element::ListItem(item) => format!("item {}", text(item)),
         Element::SetMember(member) => format!("member {}", text(member)),
         Element::ZsetMember { member, score } => format!("scored {} {score}", text(member)),

@@ -10,8 +10,8 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use replsync::rdb::{
-    Buffered, Checksum, Element, Entry, Error, Idmp, Input, Item, Kind, Limits, Magic, Reader, Slice, decode,
-    decode_string, dump, readable, restore_version,
+    Buffered, Checked, Checker, Checksum, Element, Entry, Error, Idmp, Input, Item, Kind, Limits, Magic,
+    Reader, Slice, decode, decode_string, dump, readable, restore_version,
 };
 use replsync::server::Server;
 use serde_json::{Value, json};
@@ -264,11 +264,52 @@ fn raw_values_make_the_servers_own_dump_payloads() {
     }
 }
 
+/// What servers wrote is sound, whatever the input, and as many elements as decoding finds.
+#[test]
+fn files_of_servers_have_no_findings() {
+    for (name, bytes, _) in fixtures() {
+        let mut structure = Reader::new(Buffered::new(&bytes[..]));
+        let mut values = Reader::new(Slice::new(&bytes));
+        let mut checker = Checker::default();
+        let mut compared = 0;
+        while let Some(item) = structure.next_item().unwrap() {
+            assert_eq!(values.next_item().unwrap().as_ref(), Some(&item));
+            let Item::Entry(entry) = item else { continue };
+            let checked =
+                structure.check_value(&mut checker, &mut |finding| panic!("{name}: {finding:?}")).unwrap();
+            let mut elements = 0;
+            values
+                .decode_value(&mut |_, element| {
+                    elements += u64::from(is_counted(&element));
+                    Ok::<_, Error>(())
+                })
+                .unwrap();
+            assert_eq!(checked, Checked { elements, ..Checked::default() }, "{name} {entry:?}");
+            assert_eq!(structure.offset(), values.offset());
+            compared += 1;
+        }
+        assert!(compared > 0);
+    }
+}
+
+fn is_counted(element: &Element<'_>) -> bool {
+    matches!(
+        element,
+        Element::StringPart(_)
+            | Element::ListItem(_)
+            | Element::SetMember(_)
+            | Element::ZsetMember { .. }
+            | Element::HashField { .. }
+            | Element::StreamEntry { .. }
+            | Element::ModulePart(_)
+    )
+}
+
 #[test]
 fn modules_keep_their_own_words() {
     let (_, bytes, _) = fixtures().into_iter().find(|(name, ..)| name.starts_with("modules_")).unwrap();
     let mut reader = Reader::new(Slice::new(&bytes));
-    let (mut values, mut aux) = (BTreeSet::new(), Vec::new());
+    let (mut values, mut aux, mut parts) = (BTreeSet::new(), Vec::new(), 0);
     while let Some(item) = reader.next_item().unwrap() {
         match item {
             Item::ModuleAux(found) => {
@@ -277,14 +318,20 @@ fn modules_keep_their_own_words() {
             }
             Item::Entry(entry) if entry.kind == Kind::Module => reader
                 .decode_value(&mut |_, element| {
-                    let Element::ModuleValue { id } = element else { panic!("{element:?}") };
-                    values.insert(id.name());
+                    match element {
+                        Element::ModuleValue { id } => {
+                            values.insert(id.name());
+                        }
+                        Element::ModulePart(_) => parts += 1,
+                        _ => panic!("{element:?}"),
+                    }
                     Ok::<_, Error>(())
                 })
                 .unwrap(),
             _ => {}
         }
     }
+    assert!(parts > values.len());
     // the names that the modules register: RedisJSON, RedisBloom (two types), RedisTimeSeries
     assert_eq!(values.into_iter().collect::<Vec<_>>(), ["MBbloom--", "ReJSON-RL", "TSDB-TYPE", "TopK-TYPE"]);
     assert!(aux.iter().any(|(name, _)| name == "ft_index0"), "{aux:?}");

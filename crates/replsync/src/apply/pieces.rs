@@ -139,12 +139,14 @@ impl<'a, F: FnMut(Batch) -> Result<(), Error>> Pieces<'a, F> {
             Element::StreamNacked { .. } => Err(self.loss(Loss::NackedEntries(self.server.to_string()))),
             // A memory of what producers sent, which the target does not keep.
             Element::StreamIdmp(_) => Ok(()),
-            Element::ArrayMeta { .. } | Element::ArrayItem { .. } | Element::ModuleValue { .. } => Err(self
-                .loss(Loss::Value {
-                    kind: self.entry.kind.data_type().name(),
-                    type_byte: self.entry.type_byte,
-                    target: self.server.to_string(),
-                })),
+            Element::ArrayMeta { .. }
+            | Element::ArrayItem { .. }
+            | Element::ModuleValue { .. }
+            | Element::ModulePart(_) => Err(self.loss(Loss::Value {
+                kind: self.entry.kind.data_type().name(),
+                type_byte: self.entry.type_byte,
+                target: self.server.to_string(),
+            })),
         }
     }
 

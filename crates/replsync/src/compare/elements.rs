@@ -107,7 +107,8 @@ pub(super) fn take_apart(
         Element::StreamConsumer { .. }
         | Element::StreamIdmp(_)
         | Element::StringPart(_)
-        | Element::ModuleValue { .. } => {}
+        | Element::ModuleValue { .. }
+        | Element::ModulePart(_) => {}
     }
 }
 

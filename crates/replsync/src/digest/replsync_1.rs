@@ -120,7 +120,7 @@ impl KeyHasher {
                 hash(tag::NACKED, &[xxh3_128(group)], &[id.ms, id.seq])
             }
             // Servers of several versions do not have them all alike, or change them without their stream.
-            Element::StreamConsumer { .. } | Element::StreamIdmp(_) => return,
+            Element::StreamConsumer { .. } | Element::StreamIdmp(_) | Element::ModulePart(_) => return,
             Element::ArrayMeta { insert_index, .. } => {
                 // one more than the index, which is at most 2^63 - 1: 0 is left for none
                 hash(tag::INSERT_INDEX, &[], &[insert_index.map_or(0, |index| index.wrapping_add(1))])

@@ -126,11 +126,31 @@ pub enum Element<'a> {
         /// Its value.
         value: ArrayValue<'a>,
     },
-    /// A module's value: only the module can decode it, use its raw bytes.
+    /// A module's value; its parts follow. Only the module knows what they mean.
     ModuleValue {
         /// The type that the module registered.
         id: ModuleId,
     },
+    /// A part of a module's value, in the order in which the module wrote them.
+    ModulePart(ModulePart<'a>),
+}
+
+/// What modules write values with, one call a part.
+///
+/// Source: `RedisModule_SaveUnsigned` and the others of its family in `src/module.c`; `rdbLoadCheckModuleValue` in
+/// `src/rdb.c`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ModulePart<'a> {
+    /// A signed number. Modules that save one as unsigned are not told apart by the bits.
+    Signed(i64),
+    /// An unsigned number.
+    Unsigned(u64),
+    /// A float of 32 bits.
+    Float(f32),
+    /// A float of 64 bits.
+    Double(f64),
+    /// A string, whole: within [`Limits::max_string_bytes`](super::Limits::max_string_bytes).
+    String(&'a [u8]),
 }
 
 /// The value of an array's element, typed as it is written.

@@ -41,8 +41,11 @@ pub trait Input {
     /// Remembers this position, in place of any earlier one.
     fn mark(&mut self);
 
-    /// Goes back to the mark, which is then gone. Without a mark, stays.
-    fn rewind(&mut self);
+    /// As [`Input::mark`], but the mark may be lost once more than `max_bytes` were consumed since.
+    fn mark_within(&mut self, max_bytes: usize);
+
+    /// Goes back to the mark, which is then gone. Without a mark, stays and answers `false`.
+    fn rewind(&mut self) -> bool;
 
     /// Forgets the mark.
     fn release(&mut self);
@@ -151,10 +154,14 @@ impl Input for Slice<'_> {
         self.mark = Some(self.pos);
     }
 
-    fn rewind(&mut self) {
-        if let Some(mark) = self.mark.take() {
-            self.pos = mark;
-        }
+    fn mark_within(&mut self, _: usize) {
+        self.mark();
+    }
+
+    fn rewind(&mut self) -> bool {
+        let mark = self.mark.take();
+        self.pos = mark.unwrap_or(self.pos);
+        mark.is_some()
     }
 
     fn release(&mut self) {
@@ -193,6 +200,8 @@ pub struct Buffered<R> {
     start: usize,
     end: usize,
     mark: Option<usize>,
+    /// How much is kept for the mark.
+    mark_max_bytes: usize,
     /// The offset of `buffer[0]` in the stream.
     base: u64,
     /// Up to where in `buffer` bytes were summed.
@@ -203,7 +212,17 @@ pub struct Buffered<R> {
 impl<R: Read> Buffered<R> {
     /// Reads from `stream`, which needs no buffer of its own.
     pub fn new(stream: R) -> Self {
-        Self { stream, buffer: Vec::new(), start: 0, end: 0, mark: None, base: 0, summed: 0, crc: None }
+        Self {
+            stream,
+            buffer: Vec::new(),
+            start: 0,
+            end: 0,
+            mark: None,
+            mark_max_bytes: 0,
+            base: 0,
+            summed: 0,
+            crc: None,
+        }
     }
 
     /// Reads from `stream`, whose next byte is at `offset` of the whole.
@@ -228,6 +247,7 @@ impl<R: Read> Buffered<R> {
 
     /// Drops what is neither marked nor unread, to make room behind it.
     fn drop_consumed(&mut self) {
+        self.mark = self.mark.filter(|mark| self.start - mark <= self.mark_max_bytes);
         let keep = self.mark.unwrap_or(self.start);
         if keep == 0 {
             return;
@@ -312,13 +332,17 @@ impl<R: Read> Input for Buffered<R> {
     }
 
     fn mark(&mut self) {
-        self.mark = Some(self.start);
+        self.mark_within(usize::MAX);
     }
 
-    fn rewind(&mut self) {
-        if let Some(mark) = self.mark.take() {
-            self.start = mark;
-        }
+    fn mark_within(&mut self, max_bytes: usize) {
+        (self.mark, self.mark_max_bytes) = (Some(self.start), max_bytes);
+    }
+
+    fn rewind(&mut self) -> bool {
+        let mark = self.mark.take();
+        self.start = mark.unwrap_or(self.start);
+        mark.is_some()
     }
 
     fn release(&mut self) {

@@ -4,6 +4,8 @@
 //! length of a copy less 2 (7: a byte to add follows), its lower five and the next byte the distance less 1.
 //! Source: `src/lzf_d.c` of the server.
 
+use std::cmp::Ordering;
+
 use super::packed::Wrong;
 
 /// No compressed byte gives more than this: three bytes copy at most 264.
@@ -40,8 +42,45 @@ pub(super) fn decompress(input: &[u8], len: usize, out: &mut Vec<u8>) -> Result<
     if out.len() == len { Ok(()) } else { Err("it gives fewer bytes than it claims") }
 }
 
+/// Whether exactly `len` bytes would come out of `input`, found without making them.
+///
+/// # Errors
+/// As [`decompress`].
+pub(super) fn measure(input: &[u8], len: u64) -> Result<(), Wrong> {
+    let mut rest = input;
+    let mut given = 0u64;
+    while let Some((&control, tail)) = rest.split_first() {
+        if control < 32 {
+            let literal = usize::from(control) + 1;
+            rest = tail.get(literal..).ok_or("it ends within a literal")?;
+            given += literal as u64;
+        } else {
+            let mut tail = tail;
+            let mut count = u64::from(control >> 5) + 2;
+            if count == 9 {
+                let (&more, after) = tail.split_first().ok_or(SHORT)?;
+                count += u64::from(more);
+                tail = after;
+            }
+            let (&low, after) = tail.split_first().ok_or(SHORT)?;
+            if u64::from(control & 0x1f) << 8 | u64::from(low) >= given {
+                return Err(BEFORE_START);
+            }
+            given += count;
+            rest = after;
+        }
+    }
+    match given.cmp(&len) {
+        Ordering::Equal => Ok(()),
+        Ordering::Less => Err("it gives fewer bytes than it claims"),
+        Ordering::Greater => Err("it gives more bytes than it claims"),
+    }
+}
+
+const SHORT: Wrong = "it ends within a copy";
+const BEFORE_START: Wrong = "it copies from before its start";
+
 fn copy<'a>(control: u8, input: &'a [u8], len: usize, out: &mut Vec<u8>) -> Result<&'a [u8], Wrong> {
-    const SHORT: Wrong = "it ends within a copy";
     let mut rest = input;
     let mut count = usize::from(control >> 5) + 2;
     if count == 9 {
@@ -52,7 +91,7 @@ fn copy<'a>(control: u8, input: &'a [u8], len: usize, out: &mut Vec<u8>) -> Resu
     let (&low, rest) = rest.split_first().ok_or(SHORT)?;
     let distance = (usize::from(control & 0x1f) << 8 | usize::from(low)) + 1;
     room(out, count, len)?;
-    let from = out.len().checked_sub(distance).ok_or("it copies from before its start")?;
+    let from = out.len().checked_sub(distance).ok_or(BEFORE_START)?;
     if distance >= count {
         out.extend_from_within(from..from + count);
     } else {
@@ -104,7 +143,9 @@ mod tests {
     proptest! {
         #[test]
         fn any_input_ends_within_its_claim(input: Vec<u8>, len in 0usize..5000) {
-            if let Ok(out) = decompressed(&input, len) {
+            let out = decompressed(&input, len);
+            prop_assert_eq!(out.is_ok(), measure(&input, len as u64).is_ok());
+            if let Ok(out) = out {
                 prop_assert_eq!(out.len(), len);
             }
         }

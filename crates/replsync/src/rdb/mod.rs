@@ -21,7 +21,9 @@
 //! # Ok::<(), replsync::rdb::Error>(())
 //! ```
 
+mod check;
 mod decode;
+pub mod distinct;
 pub mod dump;
 mod element;
 mod encode;
@@ -42,8 +44,9 @@ mod walk;
 mod ziplist;
 mod zipmap;
 
+pub use check::{Again, Checked, Checker, Finding, FindingKind, MAX_FINDINGS};
 pub use decode::{STRING_PART_BYTES, decode, decode_string};
-pub use element::{ArrayValue, Element, Idmp, StreamId};
+pub use element::{ArrayValue, Element, Idmp, ModulePart, StreamId};
 pub use encode::rewrite_field_expiries;
 pub use error::Error;
 pub use input::{Buffered, Input, Slice};

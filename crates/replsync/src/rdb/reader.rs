@@ -1,9 +1,10 @@
 //! The reader: an RDB as a sequence of items, each value left to the caller to skip, copy or decode.
 
+use super::check::{Again, Checked, Checker, Finding, FindingKind};
 use super::element::Element;
 use super::input::Input;
 use super::item::{Checksum, Entry, Item, ModuleAux};
-use super::kind::{Kind, Magic, Op};
+use super::kind::{DataType, Kind, Magic, Op};
 use super::measure::{self, Measure};
 use super::primitive::{StringHead, array, byte, length, millis, string_head};
 use super::walk::{Halt, walk};
@@ -60,6 +61,9 @@ pub struct Reader<I> {
     db: u32,
     pending: Pending,
     key: Vec<u8>,
+    /// Where the current entry begins, and when its key expires.
+    entry_offset: u64,
+    expiry_ms: Option<i64>,
     metadata: Vec<u8>,
     scratch: decode::Scratch,
     /// Whether it started at a [`Place`]: then it cannot know the checksum.
@@ -83,6 +87,8 @@ impl<I: Input> Reader<I> {
             db: 0,
             pending: Pending::default(),
             key: Vec::new(),
+            entry_offset: 0,
+            expiry_ms: None,
             metadata: Vec::new(),
             scratch: decode::Scratch::default(),
             resumed: false,
@@ -103,6 +109,13 @@ impl<I: Input> Reader<I> {
     pub fn place(&self) -> Option<Place> {
         let &Self { magic, version, db, .. } = self;
         (self.state == State::Items).then(|| Place { offset: self.input.offset(), magic, version, db })
+    }
+
+    /// Where the current entry begins, whether its value was read or not; nothing before the first one. A reader that
+    /// is [resumed](Reader::resume) there gives the entry again, but without what stands before it: its expiry, for one.
+    pub fn entry_place(&self) -> Option<Place> {
+        let &Self { magic, version, db, entry_offset, .. } = self;
+        (entry_offset > 0).then_some(Place { offset: entry_offset, magic, version, db })
     }
 
     /// The next item; nothing after [`Item::End`]. The value of the current entry is skipped if it was not read.
@@ -205,6 +218,74 @@ impl<I: Input> Reader<I> {
         let measure = measure::value(kind, &mut self.input, &self.limits, &mut self.scratch)?;
         self.state = State::Items;
         Ok(measure)
+    }
+
+    /// Checks the structure of the current value. What is wrong inside a string is a finding, and the reading goes on
+    /// behind it; an error is what loses the value's end.
+    ///
+    /// Whether names in the value are distinct may need [another reading](Checked::again). Of values of up to
+    /// 1 MiB that is done here.
+    ///
+    /// # Errors
+    /// As [`Reader::raw_value`].
+    pub fn check_value(
+        &mut self,
+        checker: &mut Checker,
+        found: &mut impl FnMut(Finding),
+    ) -> Result<Checked, Error> {
+        self.check(checker, None, found)
+    }
+
+    /// Goes on with the check of the value at hand, which is the one that [`Reader::check_value`] wants to have read
+    /// again: by a reader that was [resumed](Reader::resume) at its [place](Reader::entry_place).
+    ///
+    /// # Errors
+    /// As [`Reader::raw_value`].
+    pub fn check_again(
+        &mut self,
+        checker: &mut Checker,
+        again: &Again,
+        found: &mut impl FnMut(Finding),
+    ) -> Result<Checked, Error> {
+        self.check(checker, Some(again), found)
+    }
+
+    fn check(
+        &mut self,
+        checker: &mut Checker,
+        again: Option<&Again>,
+        found: &mut impl FnMut(Finding),
+    ) -> Result<Checked, Error> {
+        let kind = self.unread()?;
+        self.state = State::Failed;
+        let has_names = matches!(kind.data_type(), DataType::Set | DataType::Zset | DataType::Hash);
+        if has_names {
+            self.input.mark_within(CHECKED_AGAIN_BYTES);
+        }
+        let mut checked = Checked::default();
+        let mut again = again;
+        let mut next;
+        loop {
+            let mut checking = checker.start(again, found);
+            if let (None, Some(expiry_ms @ ..0)) = (again, self.expiry_ms) {
+                let message = format!("the key expires at {expiry_ms} ms, before 1970").into();
+                checking.report(FindingKind::Expiry, self.entry_offset, message);
+            }
+            decode::visit(kind, &mut self.input, &self.limits, &mut self.scratch, &mut checking)?;
+            let pass = checking.finish();
+            checked.elements = pass.elements;
+            checked.findings += pass.findings;
+            next = pass.again;
+            if next.is_none() || !self.input.rewind() {
+                break;
+            }
+            again = next.as_ref();
+            self.input.mark_within(CHECKED_AGAIN_BYTES);
+        }
+        checked.again = next;
+        self.input.release();
+        self.state = State::Items;
+        Ok(checked)
     }
 
     fn unread(&self) -> Result<Kind, Error> {
@@ -322,6 +403,7 @@ impl<I: Input> Reader<I> {
         }
         self.state = State::Value(kind);
         let Pending { expiry_ms, idle_seconds, freq, metadata_classes } = pending;
+        (self.entry_offset, self.expiry_ms) = (offset, expiry_ms);
         let db = self.db;
         Ok(Item::Entry(Entry {
             db,
@@ -429,6 +511,9 @@ impl<I: Input> Reader<I> {
         }
     }
 }
+
+/// Values up to here are kept while they are checked, so that they can be read again.
+const CHECKED_AGAIN_BYTES: usize = 1 << 20;
 
 /// Slots of a cluster.
 const SLOTS: u64 = 16384;
