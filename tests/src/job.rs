@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
+use serde_json::Value;
 
 use crate::contents::{Contents, Difference, EXPIRY_TOLERANCE_MS, Expiry, diff, read_both, report};
 use crate::node::{Node, Outcome};
@@ -40,6 +41,16 @@ pub fn following(source: &TestServer, target: &TestServer, more: &[&str]) -> Res
         arrive(&mut node, source, target, PATIENCE)?;
     }
     Ok(node)
+}
+
+/// What `replsync-node digest --json` says of an RDB that the server saves now.
+pub fn digest_of(server: &TestServer) -> Result<Value> {
+    let file = tempfile::NamedTempFile::new()?;
+    std::fs::write(file.path(), server.save()?)?;
+    let path = file.path().display().to_string();
+    let outcome = Node::run(&["digest", &path, "--json"], PATIENCE)?;
+    outcome.assert(0, &[]);
+    outcome.json()
 }
 
 /// Waits until all that the source was told until now is on the target.

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::Path;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 
 use indicatif::ProgressBar;
 use replsync::clock::now_ms;
 use replsync::digest::{self, About, Keyspace, Tally};
-use replsync::files::RdbFile;
+use replsync::files::{self, RdbFile};
 use replsync::rdb::{self, Checksum, Limits};
 use serde::Serialize;
 
@@ -40,8 +41,8 @@ pub async fn run(
     Ok(ExitCode::Done)
 }
 
-/// Opens what is named, unless it is a server.
-fn open(source: &str) -> Result<RdbFile, Failure> {
+/// The file that is named, unless it is a server.
+fn path(source: &str) -> Result<PathBuf, Failure> {
     if let Some((scheme @ ("redis" | "rediss" | "unix" | "sentinel" | "cluster"), _)) =
         source.split_once("://")
     {
@@ -49,9 +50,7 @@ fn open(source: &str) -> Result<RdbFile, Failure> {
             "{scheme}://: the digest of a live server does not work yet; let it save an RDB (BGSAVE), and name that file"
         )));
     }
-    let path = if source == "-" { "/dev/stdin" } else { source };
-    RdbFile::open(Path::new(path))
-        .map_err(|error| Failure { message: error.to_string(), code: ExitCode::Unreachable })
+    Ok(if source == "-" { "/dev/stdin" } else { source }.into())
 }
 
 fn add_up(file: &RdbFile, slots: bool) -> Result<(Keyspace, About), digest::Error> {

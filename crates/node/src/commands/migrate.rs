@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use indicatif::{HumanBytes, ProgressBar};
-use replsync::compare::Difference;
+use replsync::compare::{Both, Difference};
 use replsync::migrate::{Ended, Progress, Report, Verdict, migrate};
 use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -103,7 +103,8 @@ struct Document<'a> {
     replid: Option<String>,
     offset: Option<u64>,
     forks_caused: Option<u64>,
-    digest: Option<()>,
+    digest: Option<Digest>,
+    digest_expiries: Option<Digest>,
     keys_compared: Option<u64>,
     differences: Vec<DifferenceDocument<'a>>,
     differences_not_named: u64,
@@ -122,6 +123,19 @@ struct Document<'a> {
     keys_by_commands: u64,
     dropped: Dropped,
     seconds: f64,
+}
+
+/// `replsync-1` of both sides.
+#[derive(Serialize)]
+struct Digest {
+    from: String,
+    to: String,
+}
+
+impl Digest {
+    fn new(both: Both) -> Self {
+        Self { from: both.source.to_string(), to: both.target.to_string() }
+    }
 }
 
 /// A key or function library that differs; a is the source, b the target.
@@ -157,6 +171,7 @@ struct Dropped {
 impl<'a> Document<'a> {
     fn new(report: &'a Report) -> Self {
         let seen = report.verification.as_ref();
+        let digests = seen.and_then(|seen| seen.digests);
         let swept = report.swept.unwrap_or_default();
         Self {
             exact: report.is_exact(),
@@ -186,7 +201,8 @@ impl<'a> Document<'a> {
             replid: report.position.map(|position| position.replid.to_string()),
             offset: report.position.map(|position| position.offset),
             forks_caused: report.forks,
-            digest: None,
+            digest: digests.map(|digests| Digest::new(digests.data)),
+            digest_expiries: digests.and_then(|digests| digests.expiries).map(Digest::new),
             reconnects: report.reconnects,
             restarts: report.restarts,
             rdb_bytes: report.copied.rdb_bytes,
@@ -253,6 +269,17 @@ fn text(report: &Report) -> String {
     }
     if let Some(paused) = report.paused {
         let _ = writeln!(text, "paused    the source's writers for {} ms", paused.as_millis());
+    }
+    if let Some(Both { source, target }) =
+        report.verification.as_ref().and_then(|seen| seen.digests).map(|digests| digests.data)
+    {
+        let _ = match source == target {
+            true => writeln!(text, "digest    {source} (replsync-1) of both sides"),
+            false => writeln!(
+                text,
+                "digest    {source} (replsync-1) of the source\n          {target} of the target"
+            ),
+        };
     }
     let _ = writeln!(text, "{}", verdict(report));
     text

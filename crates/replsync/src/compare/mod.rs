@@ -25,4 +25,4 @@ mod text;
 pub use difference::{Kind, Side};
 pub use elements::Part;
 #[cfg(feature = "tokio")]
-pub use live::{At, Comparison, Difference, Error, Options, Pass, Precision};
+pub use live::{At, Both, Comparison, Difference, Digests, Error, Options, Pass, Precision};

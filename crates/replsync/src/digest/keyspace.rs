@@ -241,7 +241,10 @@ mod tests {
         hasher.finish(DataType::Hash)
     }
 
-    fn of(keys: &[(u32, &[u8], &[u8], Option<i64>, Option<u64>)]) -> Keyspace {
+    /// Database, name, value, expiry, expiry of the field.
+    type Key = (u32, &'static [u8], &'static [u8], Option<i64>, Option<u64>);
+
+    fn of(keys: &[Key]) -> Keyspace {
         let mut keyspace = Keyspace::with_slots(NOW_MS);
         for &(db, name, value, expiry_ms, field_expiry_ms) in keys {
             keyspace.add(db, name, &key(name, value, expiry_ms, field_expiry_ms));
@@ -263,8 +266,7 @@ mod tests {
         assert_eq!(changed(of(&[(0, b"a", b"1", Some(2_000), Some(5))])), (false, true));
         assert_eq!(changed(of(&[(1, b"a", b"1", Some(2_000), None)])), (true, true));
         assert_eq!(changed(of(&[(0, b"b", b"1", Some(2_000), None)])), (true, true));
-        let more: &[(u32, &[u8], &[u8], Option<i64>, Option<u64>)] =
-            &[(0, b"a", b"1", Some(2_000), None), (3, b"b", b"1", None, None)];
+        let more: &[Key] = &[(0, b"a", b"1", Some(2_000), None), (3, b"b", b"1", None, None)];
         assert_eq!(changed(of(more)), (true, false));
         let mut functions = base.clone();
         functions.add_function(b"#!lua name=one");
@@ -275,7 +277,7 @@ mod tests {
 
     #[test]
     fn what_has_expired_is_counted_and_changes_nothing_else() {
-        let keys: &[(u32, &[u8], &[u8], Option<i64>, Option<u64>)] = &[
+        let keys: &[Key] = &[
             (0, b"gone", b"1", Some(NOW_MS), None),
             (0, b"ancient", b"1", Some(-1), None),
             (0, b"alive", b"1", Some(NOW_MS + 1), Some(1)),

@@ -50,6 +50,23 @@ pub struct KeyDigest {
     pub field_expires: u64,
 }
 
+impl KeyDigest {
+    /// The same key, `name`, expiring at another time.
+    pub fn with_expiry(mut self, name: &[u8], expiry_ms: Option<i64>) -> Self {
+        if self.expiry_ms != expiry_ms {
+            let name = xxh3_128(name);
+            self.expiries -= key_expiry(name, self.expiry_ms);
+            self.expiries += key_expiry(name, expiry_ms);
+            self.expiry_ms = expiry_ms;
+        }
+        self
+    }
+}
+
+fn key_expiry(name: u128, expiry_ms: Option<i64>) -> Sum {
+    expiry_ms.map_or(Sum(0), |at_ms| hash(tag::KEY_EXPIRY, &[name], &[at_ms.cast_unsigned()]))
+}
+
 /// The digest of one key in the making: [`start`](Self::start), its elements in the order of the file,
 /// [`finish`](Self::finish). Nothing is allocated for a key; the first string that comes in parts is.
 #[derive(Default)]
@@ -80,10 +97,8 @@ impl KeyHasher {
     /// Begins with the key `name`, which expires at `expiry_ms` (milliseconds since the epoch).
     pub fn start(&mut self, name: &[u8], expiry_ms: Option<i64>) {
         (self.name, self.elements, self.sum, self.in_parts) = (xxh3_128(name), 0, Sum::default(), false);
-        self.key = KeyDigest { expiry_ms, ..KeyDigest::default() };
-        if let Some(at) = expiry_ms {
-            self.key.expiries = hash(tag::KEY_EXPIRY, &[self.name], &[at.cast_unsigned()]);
-        }
+        let expiries = key_expiry(self.name, expiry_ms);
+        self.key = KeyDigest { expiries, expiry_ms, ..KeyDigest::default() };
     }
 
     /// The next element of its value.
@@ -253,6 +268,21 @@ mod tests {
         assert_ne!(digest(b"k", DataType::List, &items), digest(b"k", DataType::List, &back(items)));
         assert_ne!(digest(b"k", DataType::Set, &members), digest(b"l", DataType::Set, &members));
         assert_ne!(digest(b"k", DataType::Set, &members), digest(b"k", DataType::Set, &members[..1]));
+    }
+
+    #[test]
+    fn an_expiry_can_be_replaced() {
+        let of = |expiry_ms| {
+            let mut hasher = KeyHasher::new();
+            hasher.start(b"k", expiry_ms);
+            hasher.element(&Element::HashField { field: b"f", value: b"v", expiry_ms: Some(7) });
+            hasher.finish(DataType::Hash)
+        };
+        for (from, to) in [(None, Some(5)), (Some(5), Some(-6)), (Some(5), None), (Some(5), Some(5))] {
+            assert_eq!(of(from).with_expiry(b"k", to), of(to));
+        }
+        assert_ne!(of(Some(5)).expiries, of(None).expiries);
+        assert_eq!(of(Some(5)).data, of(None).data);
     }
 
     #[test]

@@ -69,7 +69,8 @@ impl RdbFile {
             let _ = fadvise(&file, 0, None, Advice::Sequential);
         }
         let (file_system, opened) = (FileSystem::of(&file), has_positions.then_some(metadata));
-        let shared = Shared { path: path.to_owned(), file, opened, file_system, read_bytes: AtomicU64::new(0) };
+        let shared =
+            Shared { path: path.to_owned(), file, opened, file_system, read_bytes: AtomicU64::new(0) };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -136,7 +137,9 @@ impl RdbFile {
         }
         let replaced = |what| Err(Error::Replaced { path: self.path().to_owned(), what });
         match std::fs::metadata(self.path()) {
-            Ok(named) if (named.dev(), named.ino()) != (opened.dev(), opened.ino()) => replaced("was replaced"),
+            Ok(named) if (named.dev(), named.ino()) != (opened.dev(), opened.ino()) => {
+                replaced("was replaced")
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => replaced("was removed or renamed"),
             Err(error) => Err(self.read_error(opened.len(), error)),
             Ok(_) => Ok(()),

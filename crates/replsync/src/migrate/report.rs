@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::apply::{Copied, Dropped, Swept};
-use crate::compare::{Difference, Precision};
+use crate::compare::{Difference, Digests, Precision};
 use crate::psync::Position;
 use crate::server::Server;
 
@@ -118,6 +118,8 @@ pub struct Verification {
     pub more: u64,
     /// How exactly expiries were compared.
     pub precision: Precision,
+    /// What both sides add up to, each key as it was when it was last compared; nothing where a key could not be read.
+    pub digests: Option<Digests>,
 }
 
 /// What a migration did.

@@ -28,6 +28,7 @@ impl Job {
             timeout: self.options.timeout,
             target_shifted,
             kept_max: DIFFERENCES_MAX,
+            digests: true,
             ..compare::Options::default()
         };
         let mut comparison = Comparison::connect(&self.from, &self.to, options).await?;
@@ -46,6 +47,7 @@ impl Job {
             keys: comparison.compared(),
             precision: comparison.precision(),
             more: comparison.not_kept(),
+            digests: comparison.digests(),
             differences: comparison.into_differences(),
         })
     }

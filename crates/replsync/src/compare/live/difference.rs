@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::Kind;
+use super::{Kind, sums};
 use crate::compare::text::quoted;
 
 /// How many bytes a difference takes beside its key and its text.
@@ -22,9 +22,13 @@ impl Unlike {
         Self { kind, what, payload_bytes: 0 }
     }
 
-    pub fn at(mut self, db: Option<u32>, key: Vec<u8>) -> Difference {
+    pub fn at(self, db: Option<u32>, key: Vec<u8>) -> Difference {
+        self.of_key(db, key, sums::Pair::default())
+    }
+
+    pub fn of_key(mut self, db: Option<u32>, key: Vec<u8>, added: sums::Pair) -> Difference {
         self.what.shrink_to_fit();
-        Difference { db, key, kind: self.kind, what: self.what, payload_bytes: self.payload_bytes }
+        Difference { db, key, kind: self.kind, what: self.what, payload_bytes: self.payload_bytes, added }
     }
 }
 
@@ -42,6 +46,8 @@ pub struct Difference {
     pub what: String,
     /// What it will about cost to ask for it again.
     pub(super) payload_bytes: usize,
+    /// What it has added to the digests, to be taken away once it is read again.
+    pub(super) added: sums::Pair,
 }
 
 impl fmt::Display for Difference {
@@ -91,10 +97,16 @@ impl Found {
         self.kept.push(difference);
     }
 
-    /// SCAN may name a key twice.
-    pub fn sort(&mut self) {
+    /// A key may have been compared twice. `twice` hears of those that go.
+    pub fn sort(&mut self, mut twice: impl FnMut(&Difference)) {
         self.kept.sort_unstable_by(|a, b| (a.db, &a.key).cmp(&(b.db, &b.key)));
-        self.kept.dedup_by(|a, b| (a.db, &a.key) == (b.db, &b.key));
+        self.kept.dedup_by(|a, b| {
+            let is_same = (a.db, &a.key) == (b.db, &b.key);
+            if is_same {
+                twice(a);
+            }
+            is_same
+        });
     }
 
     /// How many function libraries are among those kept.
@@ -143,7 +155,7 @@ mod tests {
         for key in [b"c", b"a", b"b", b"d"] {
             found.add(unlike("x").at(Some(1), key.to_vec()));
         }
-        found.sort();
+        found.sort(|_| {});
         assert_eq!(found.kept.iter().map(|one| &one.key[..]).collect::<Vec<_>>(), [b"a", b"b", b"c"]);
         assert_eq!((found.beyond, found.count()), (1, 4));
         found.clear();

@@ -62,6 +62,14 @@ impl Expiry {
         }
     }
 
+    /// When it is, as far as that is known: not before.
+    pub fn at_ms(self) -> Option<i64> {
+        match self {
+            Self::Never => None,
+            Self::Within(first, _) => Some(first),
+        }
+    }
+
     /// Whether it is over by then for certain.
     pub fn is_past(self, now_ms: u64) -> bool {
         let past = |last: i64| u64::try_from(last).is_ok_and(|last| last <= now_ms);

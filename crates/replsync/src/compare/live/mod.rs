@@ -13,6 +13,9 @@
 //! what was meant counts, if [`Options::target_shifted`] says so; where a server cannot say when a key expires,
 //! expiries are compared as closely as [`Precision`] says.
 //!
+//! **Digests** of both sides are added up on the way, if [`Options::digests`] says so. Under writes they are those of no
+//! moment: a key that was equal once counts as it was then.
+//!
 //! **What it costs.** A batch is sized by what the ones before it brought, so that about 1 MiB of answers is under
 //! way on each side. A value is dumped whole, though: a huge one costs both servers its size in memory, and the time to
 //! write and sum it, in which they do nothing else; here it takes twice its size, and a multiple of that where its
@@ -24,9 +27,10 @@ mod error;
 mod expiry;
 mod pair;
 mod peer;
+mod sums;
 mod value;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -34,12 +38,15 @@ use bytes::Bytes;
 pub use difference::Difference;
 pub use error::{At, Error};
 pub use expiry::Precision;
+pub use sums::{Both, Digests};
 
 use super::{Kind, Side, text};
+use crate::digest::KeyHasher;
 use crate::endpoint::Endpoint;
-use difference::Found;
-use pair::{Pace, Pair};
+use difference::{Found, Unlike};
+use pair::{Compared, Pace, Pair};
 use peer::{Peer, Scan};
+use sums::Sums;
 
 /// How to compare.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +60,8 @@ pub struct Options {
     pub kept_max: usize,
     /// … and of so many bytes altogether.
     pub kept_bytes_max: usize,
+    /// Whether to add up the [`digests`](Comparison::digests) of both sides on the way.
+    pub digests: bool,
 }
 
 impl Default for Options {
@@ -62,6 +71,7 @@ impl Default for Options {
             target_shifted: false,
             kept_max: 200_000,
             kept_bytes_max: 32 * 1024 * 1024,
+            digests: false,
         }
     }
 }
@@ -69,8 +79,7 @@ impl Default for Options {
 /// How far the first pass has got.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pass {
-    /// Keys that were compared: those of the source (one that SCAN names twice counts twice), and those of the target
-    /// that the source seemed to lack.
+    /// Keys that were compared: those of the source, and those of the target that the source seemed to lack.
     pub compared: u64,
     /// Keys of the source, as its INFO said at the beginning.
     pub source_keys: u64,
@@ -93,6 +102,8 @@ pub struct Comparison {
     pass: Pass,
     /// The first pass has come to its end.
     passed: bool,
+    /// What was compared, added up; only where that was asked for.
+    sums: Option<Sums>,
 }
 
 impl Comparison {
@@ -103,10 +114,17 @@ impl Comparison {
             Peer::connect(Side::Target, target, options.timeout),
         )?;
         Ok(Self {
-            pair: Pair { source, target, target_shifted: options.target_shifted, pace: Pace::default() },
+            pair: Pair {
+                source,
+                target,
+                target_shifted: options.target_shifted,
+                pace: Pace::default(),
+                hasher: options.digests.then(KeyHasher::new),
+            },
             found: Found::new(options.kept_max, options.kept_bytes_max),
             pass: Pass::default(),
             passed: false,
+            sums: options.digests.then(Sums::new),
         })
     }
 
@@ -114,13 +132,14 @@ impl Comparison {
     pub async fn first_pass(&mut self, mut progress: impl FnMut(Pass)) -> Result<(), Error> {
         self.passed = false;
         self.found.clear();
+        self.sums = self.sums.take().map(|_| Sums::new());
         let Pair { source, target, .. } = &mut self.pair;
         tokio::try_join!(source.look(), target.look())?;
         self.pass =
             Pass { source_keys: source.info.keys(), target_keys: target.info.keys(), ..Pass::default() };
         let databases = [&source.info, &target.info].into_iter().flat_map(|info| info.keyspace.keys());
         let databases: BTreeSet<u32> = databases.copied().collect();
-        for (name, unlike) in self.pair.functions().await? {
+        for (name, unlike) in self.functions().await? {
             self.found.add(unlike.at(None, name));
         }
         for db in databases {
@@ -129,10 +148,23 @@ impl Comparison {
             self.compare_source(db, &mut progress).await?;
             self.look_for_more(db, &mut progress).await?;
         }
-        self.found.sort();
+        self.found.sort(|twice| {
+            if let (Some(sums), Some(db)) = (&mut self.sums, twice.db) {
+                sums.remove(db, &twice.key, &twice.added);
+            }
+        });
         self.passed = true;
         self.report(&mut progress);
         Ok(())
+    }
+
+    /// The function libraries that differ.
+    async fn functions(&mut self) -> Result<BTreeMap<Vec<u8>, Unlike>, Error> {
+        let (functions, unlike) = self.pair.functions().await?;
+        if let Some(sums) = &mut self.sums {
+            sums.set_functions(&functions);
+        }
+        Ok(unlike)
     }
 
     /// Compares the keys that the source has.
@@ -170,9 +202,12 @@ impl Comparison {
         while !rest.is_empty() {
             let (batch, behind) = rest.split_at(self.pair.pace.keys.min(rest.len()));
             rest = behind;
-            for (key, unlike) in batch.iter().zip(self.pair.compare(db, batch).await?) {
+            for (key, Compared { unlike, added }) in batch.iter().zip(self.pair.compare(db, batch).await?) {
+                if let Some(sums) = &mut self.sums {
+                    sums.add(db, key, &added);
+                }
                 if let Some(unlike) = unlike {
-                    self.found.add(unlike.at(Some(db), key.to_vec()));
+                    self.found.add(unlike.of_key(Some(db), key.to_vec(), added));
                 }
             }
             self.pass.compared += batch.len() as u64;
@@ -190,7 +225,7 @@ impl Comparison {
     /// are not among them: while there are such, only another first pass can tell.
     pub async fn again(&mut self) -> Result<usize, Error> {
         if self.found.functions() > 0 {
-            let unlike = self.pair.functions().await?;
+            let unlike = self.functions().await?;
             self.found.replace_functions(unlike.into_iter().map(|(name, unlike)| unlike.at(None, name)));
         }
         // What still differs moves to the front.
@@ -203,10 +238,14 @@ impl Comparison {
             let count = Pace::known(batch().map(|one| one.payload_bytes));
             let keys: Vec<Vec<u8>> = batch().take(count).map(|one| one.key.clone()).collect();
             self.pair.select(db).await?;
-            for (key, unlike) in keys.iter().zip(self.pair.compare(db, &keys).await?) {
+            for (key, Compared { unlike, added }) in keys.iter().zip(self.pair.compare(db, &keys).await?) {
+                if let Some(sums) = &mut self.sums {
+                    sums.remove(db, key, &kept[at].added);
+                    sums.add(db, key, &added);
+                }
                 if let Some(unlike) = unlike {
                     kept.swap(still, at);
-                    kept[still] = unlike.at(Some(db), key.clone());
+                    kept[still] = unlike.of_key(Some(db), key.clone(), added);
                     still += 1;
                 }
                 at += 1;
@@ -234,6 +273,13 @@ impl Comparison {
     /// Whether a first pass has come to its end, and nothing differs (any more).
     pub fn is_equal(&self) -> bool {
         self.passed && self.found.count() == 0
+    }
+
+    /// The digests of both sides, each key as it was when it was last compared: where [`Options::digests`] asked for them,
+    /// a first pass has come to its end, and every payload could be read as of one moment.
+    pub fn digests(&self) -> Option<Digests> {
+        let sums = self.sums.as_ref().filter(|_| self.passed)?;
+        sums.digests(self.precision() == Precision::Exact)
     }
 
     /// How many keys were compared.

@@ -7,10 +7,12 @@ use bytes::Bytes;
 use super::Kind;
 use super::difference::Unlike;
 use super::error::At;
-use super::expiry::Precision;
-use super::peer::{Peer, Seen};
+use super::expiry::{Expiry, Precision};
+use super::peer::{Functions, Peer, Seen};
+use super::sums::{self, Added};
 use super::{Error, Side, text, value};
 use crate::clock::now_ms;
+use crate::digest::KeyHasher;
 
 /// About so many bytes of answers are under way on each side.
 const BATCH_BYTES: usize = 1024 * 1024;
@@ -57,6 +59,17 @@ pub(super) struct Pair {
     pub target: Peer,
     pub target_shifted: bool,
     pub pace: Pace,
+    /// Digests the keys that are compared; nothing where nobody wants to know.
+    pub hasher: Option<KeyHasher>,
+}
+
+/// What became of a key.
+#[derive(Debug, Default)]
+pub(super) struct Compared {
+    /// In what way it differs.
+    pub unlike: Option<Unlike>,
+    /// What it adds to the digests.
+    pub added: sums::Pair,
 }
 
 impl Pair {
@@ -65,16 +78,12 @@ impl Pair {
         Ok(())
     }
 
-    /// Compares keys of a database, which must be selected: for each, what differs.
-    pub async fn compare<K: AsRef<[u8]>>(
-        &mut self,
-        db: u32,
-        keys: &[K],
-    ) -> Result<Vec<Option<Unlike>>, Error> {
+    /// Compares keys of a database, which must be selected: for each, what became of it.
+    pub async fn compare<K: AsRef<[u8]>>(&mut self, db: u32, keys: &[K]) -> Result<Vec<Compared>, Error> {
         let (source, target) = tokio::try_join!(self.source.read(keys), self.target.read(keys))?;
         let bytes = |side: &[Seen]| side.iter().map(Seen::payload_bytes).sum::<usize>();
         self.pace.learn(keys.len(), bytes(&source).max(bytes(&target)));
-        let (mut unlike, now_ms) = (Vec::with_capacity(keys.len()), now_ms());
+        let (mut compared, now_ms) = (Vec::with_capacity(keys.len()), now_ms());
         for (key, (a, b)) in keys.iter().zip(source.iter().zip(&target)) {
             let mut one = self.unlike(a, b, now_ms).map_err(|(side, source)| Error::Payload {
                 side,
@@ -84,9 +93,14 @@ impl Pair {
             if let Some(one) = &mut one {
                 one.payload_bytes = a.payload_bytes().max(b.payload_bytes());
             }
-            unlike.push(one);
+            let added = match (&mut self.hasher, &one, a, b) {
+                // It has expired on the source, and the target only waits to be told.
+                (_, None, Seen::Absent, _) | (None, ..) => sums::Pair::default(),
+                (Some(hasher), ..) => both_added(hasher, key.as_ref(), [a, b], self.target_shifted, now_ms),
+            };
+            compared.push(Compared { unlike: one, added });
         }
-        Ok(unlike)
+        Ok(compared)
     }
 
     fn unlike(
@@ -131,9 +145,10 @@ impl Pair {
         Precision::of(&self.source.info, &self.target.info)
     }
 
-    /// The function libraries that differ.
-    pub async fn functions(&mut self) -> Result<BTreeMap<Vec<u8>, Unlike>, Error> {
+    /// The function libraries of both, and those that differ.
+    pub async fn functions(&mut self) -> Result<(Functions, BTreeMap<Vec<u8>, Unlike>), Error> {
         let (source, mut target) = tokio::try_join!(self.source.functions(), self.target.functions())?;
+        let both = [source.clone(), target.clone()];
         let mut unlike = BTreeMap::new();
         let mut add = |name, what| unlike.insert(name, Unlike::new(Kind::Function, what));
         for (name, code) in source {
@@ -148,8 +163,46 @@ impl Pair {
         for name in target.into_keys() {
             add(name, "missing in the source".to_owned());
         }
-        Ok(unlike)
+        Ok((both, unlike))
     }
+}
+
+/// What a key adds to both sides. Payloads of equal bytes are looked into once.
+fn both_added(
+    hasher: &mut KeyHasher,
+    name: &[u8],
+    sides: [&Seen; 2],
+    target_shifted: bool,
+    now_ms: u64,
+) -> sums::Pair {
+    let expiry_ms = |side, expiry: Expiry| match side {
+        Side::Target if target_shifted => expiry.meant().at_ms(),
+        _ => expiry.at_ms(),
+    };
+    let mut one = |side, seen: &Seen| match seen {
+        Seen::Absent => Added::Nothing,
+        Seen::Changing => Added::Unknown,
+        Seen::Value { payload, expiry } => {
+            let meant = value::taken_off(target_shifted && side == Side::Target);
+            let expiry_ms = expiry_ms(side, *expiry);
+            // What nobody can read may be equal all the same.
+            sums::added(hasher, name, payload, expiry_ms, meant, now_ms).unwrap_or(Added::Unknown)
+        }
+    };
+    let [source, target] = sides;
+    let first = one(Side::Source, source);
+    let second = match (source, target, first) {
+        (Seen::Value { payload: a, .. }, Seen::Value { payload: b, expiry }, first)
+            if value::are_same_bytes(a, b) =>
+        {
+            match first {
+                Added::Key(key) => Added::Key(key.with_expiry(name, expiry_ms(Side::Target, *expiry))),
+                first => first,
+            }
+        }
+        _ => one(Side::Target, target),
+    };
+    [first, second]
 }
 
 impl Seen {

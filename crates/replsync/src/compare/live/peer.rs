@@ -1,6 +1,6 @@
 //! One of the two servers, asked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,6 +32,9 @@ pub(super) struct Peer {
     db_exists: bool,
 }
 
+/// The function libraries of both servers and their code, by name.
+pub(super) type Functions = [BTreeMap<Vec<u8>, Bytes>; 2];
+
 /// A key as one server has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Seen {
@@ -49,11 +52,42 @@ pub(super) enum Seen {
 }
 
 /// How far SCAN has got.
-pub(super) struct Scan(Option<Bytes>);
+pub(super) struct Scan {
+    cursor: Option<Bytes>,
+    named: Named,
+}
 
 impl Scan {
     pub fn new() -> Self {
-        Self(Some(Bytes::from_static(b"0")))
+        Self { cursor: Some(Bytes::from_static(b"0")), named: Named::default() }
+    }
+}
+
+/// So many names are remembered.
+const NAMED: usize = 1 << 16;
+
+/// The names that came last. SCAN names a key twice where a table shrinks meanwhile: then it visits a bucket anew of
+/// which it has just visited parts (`dictScan` in `src/dict.c`), so the second time is soon after the first.
+#[derive(Default)]
+struct Named {
+    hashes: HashSet<u128>,
+    in_order: VecDeque<u128>,
+}
+
+impl Named {
+    /// Whether it was not named lately.
+    fn is_new(&mut self, name: &[u8]) -> bool {
+        let hash = xxhash_rust::xxh3::xxh3_128(name);
+        if !self.hashes.insert(hash) {
+            return false;
+        }
+        self.in_order.push_back(hash);
+        if self.in_order.len() > NAMED
+            && let Some(oldest) = self.in_order.pop_front()
+        {
+            self.hashes.remove(&oldest);
+        }
+        true
     }
 }
 
@@ -91,18 +125,19 @@ impl Peer {
         Ok(())
     }
 
-    /// The next names of the selected database, some of them perhaps again; `None` at the end.
+    /// The next names of the selected database, hardly ever one again; `None` at the end.
     pub async fn scan(&mut self, scan: &mut Scan) -> Result<Option<Vec<Bytes>>, Error> {
-        let Some(cursor) = scan.0.take().filter(|_| self.db_exists) else { return Ok(None) };
+        let Some(cursor) = scan.cursor.take().filter(|_| self.db_exists) else { return Ok(None) };
         let args: [&[u8]; 4] = [b"SCAN", &cursor, b"COUNT", SCAN_COUNT.as_bytes()];
         let reply = match self.client.ask(&args).await {
             Ok(reply) => reply,
             Err(error) => return Err(self.not_asked("SCAN", At::db(self.db), error)),
         };
-        let Some((next, names)) = reply.scan_page() else {
+        let Some((next, mut names)) = reply.scan_page() else {
             return Err(self.client.unexpected(&args, &reply).into());
         };
-        scan.0 = Some(next).filter(|next| next != "0");
+        scan.cursor = Some(next).filter(|next| next != "0");
+        names.retain(|name| scan.named.is_new(name));
         Ok(Some(names))
     }
 
@@ -239,4 +274,20 @@ fn library(reply: &Reply) -> Option<(Vec<u8>, Bytes)> {
         pair[1].bulk()
     };
     Some((value("library_name")?.to_vec(), value("library_code")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_comes_twice_soon_is_known() {
+        let mut named = Named::default();
+        let name = |number: usize| number.to_string().into_bytes();
+        assert!((0..NAMED).all(|number| named.is_new(&name(number))));
+        assert!(!named.is_new(&name(0)) && !named.is_new(&name(NAMED - 1)));
+        assert!(named.is_new(&name(NAMED)));
+        assert_eq!((named.hashes.len(), named.in_order.len()), (NAMED, NAMED));
+        assert!(named.is_new(&name(0)), "it was forgotten");
+    }
 }

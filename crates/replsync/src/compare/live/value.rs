@@ -64,7 +64,7 @@ pub(super) fn is_expired(target: &[u8], shifted: bool, now_ms: u64) -> Result<bo
         && Elements::read(&dump, taken_off(shifted), now_ms).map_err(of)?.is_empty())
 }
 
-fn taken_off(shifted: bool) -> fn(u64) -> u64 {
+pub(super) fn taken_off(shifted: bool) -> fn(u64) -> u64 {
     if shifted { meant } else { |at| at }
 }
 
@@ -77,7 +77,7 @@ pub(super) fn type_name(payload: &[u8]) -> Cow<'static, str> {
 }
 
 /// Whether type byte and value are the same bytes, and mean the same.
-fn are_same_bytes(source: &[u8], target: &[u8]) -> bool {
+pub(super) fn are_same_bytes(source: &[u8], target: &[u8]) -> bool {
     let (Some((a, version_a)), Some((b, version_b))) = (split(source), split(target)) else { return false };
     a == b && (a[0] <= LAST_SHARED_TYPE || version_a == version_b)
 }
