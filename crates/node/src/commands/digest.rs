@@ -25,16 +25,27 @@ pub async fn run(
     stderr: &Stderr,
     bar: Option<ProgressBar>,
 ) -> Result<ExitCode, Failure> {
-    let file = open(&args.source)?;
+    let path = path(&args.source)?;
     match args.algorithm {
         Algorithm::Replsync1 => {}
         Algorithm::DebugDigest => return Err(Failure::usage("--algorithm debug-digest does not work yet")),
     }
     let shown = Shown { output, stderr, bar };
-    let (looked_at, slots) = (file.clone(), args.slots);
-    let look =
-        move || Bytes { what: "adding up".to_owned(), done: looked_at.read_bytes(), total: looked_at.len() };
-    let read = offline::run(shown, look, move || add_up(&file, slots)).await?;
+    // Opening a file may take as long as reading it: a pipe waits for who writes to it.
+    let opened = Arc::new(OnceLock::<RdbFile>::new());
+    let (looked_at, slots) = (Arc::clone(&opened), args.slots);
+    let look = move || Bytes {
+        what: "adding up".to_owned(),
+        done: looked_at.get().map_or(0, RdbFile::read_bytes),
+        total: looked_at.get().and_then(RdbFile::len),
+    };
+    let work = move || {
+        let file = RdbFile::open(&path)?;
+        Ok(add_up(opened.get_or_init(|| file), slots))
+    };
+    let read = offline::run(shown, look, work).await?;
+    let read = read
+        .map_err(|error: files::Error| Failure { message: error.to_string(), code: ExitCode::Unreachable })?;
     let (keyspace, about) = read.map_err(|error| failure(&args.source, &error))?;
     let text = text(&args.source, &keyspace, &about);
     output::result(output, &Document::new(&args.source, &keyspace, &about, args.slots), &text)?;
