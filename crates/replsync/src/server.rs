@@ -77,6 +77,32 @@ impl fmt::Display for Server {
     }
 }
 
+/// A server as people name it on a command line.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} names no server (expected redis-7.4, valkey-9 or the like)")]
+pub struct NameError(pub String);
+
+impl FromStr for Server {
+    type Err = NameError;
+
+    /// `redis-7.4`, `redis-7.4.1`, `valkey-9`: a product and at least the first number of its version.
+    fn from_str(name: &str) -> Result<Self, NameError> {
+        let wrong = || NameError(name.to_owned());
+        let (product, numbers) = name.split_once('-').ok_or_else(wrong)?;
+        let product = match product.to_ascii_lowercase().as_str() {
+            "redis" => Product::Redis,
+            "valkey" => Product::Valkey,
+            _ => return Err(wrong()),
+        };
+        let mut version = [0; 3];
+        for (at, number) in numbers.split('.').enumerate() {
+            let place = version.get_mut(at).ok_or_else(wrong)?;
+            *place = number.parse().map_err(|_| wrong())?;
+        }
+        Ok(Self { product, version: version.into() })
+    }
+}
+
 /// A version that is not three numbers, such as `255.255.255-dev`'s unreadable cousins.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a server version (expected major.minor.patch)")]
@@ -106,6 +132,16 @@ mod tests {
         assert_eq!(parse_version("9.0.0-rc1\r"), Ok((9, 0, 0)));
         assert!(parse_version("unstable").is_err());
         assert!(parse_version("7").is_err());
+    }
+
+    #[test]
+    fn servers_are_named() {
+        assert_eq!("redis-7.4".parse(), Ok(Server::redis(7, 4)));
+        assert_eq!("Valkey-9".parse(), Ok(Server::valkey(9, 0)));
+        assert_eq!("redis-7.4.1".parse(), Ok(Server { product: Product::Redis, version: (7, 4, 1) }));
+        for wrong in ["", "redis", "7.4", "redis-", "redis-x", "redis-7.4.1.2", "keydb-6", "redis-7."] {
+            assert_eq!(wrong.parse::<Server>(), Err(NameError(wrong.to_owned())));
+        }
     }
 
     #[test]

@@ -41,6 +41,7 @@ mod packed;
 mod primitive;
 mod reader;
 mod walk;
+mod writer;
 mod ziplist;
 mod zipmap;
 
@@ -56,6 +57,7 @@ pub use measure::Measure;
 pub use module::ModuleId;
 pub use older::{OlderForm, is_compressed, older_form};
 pub use reader::{Place, Reader};
+pub use writer::Writer;
 
 /// What an RDB may ask for. Servers set no such limits: raise these for a source that holds longer strings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
