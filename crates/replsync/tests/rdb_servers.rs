@@ -493,7 +493,8 @@ fn every_cut_is_truncated() {
 /// A flipped bit is an error somewhere: the checksum at the latest.
 #[test]
 fn every_flipped_bit_is_an_error() {
-    for (name, bytes, _) in fixtures() {
+    // the odd ones have no checksum
+    for (name, bytes, _) in fixtures().into_iter().filter(|(name, ..)| !name.starts_with("odd_")) {
         let mut bytes = bytes;
         for at in (name.len()..bytes.len()).step_by(89) {
             let bit = 1 << (at % 8);
