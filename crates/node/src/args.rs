@@ -1,6 +1,7 @@
 //! Arguments.
 
 mod digest;
+mod compare;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use replsync::endpoint::Endpoint;
 
 pub use digest::{Algorithm, Digest};
+pub use compare::Compare;
 
 use crate::exit::Failure;
 
@@ -27,6 +29,7 @@ pub enum Command {
     Migrate(Migrate),
     Doctor(Doctor),
     Digest(Digest),
+    Compare(Compare),
 }
 
 /// How results, progress and logs are shown.

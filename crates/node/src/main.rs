@@ -47,5 +47,6 @@ async fn run(args: &Args, stderr: &Stderr, bar: Option<ProgressBar>) -> Result<E
         Command::Migrate(migrate) => commands::migrate::run(migrate, &args.output, stderr, bar).await,
         Command::Doctor(doctor) => commands::doctor::run(doctor, &args.output).await,
         Command::Digest(digest) => commands::digest::run(digest, &args.output, stderr, bar).await,
+        Command::Compare(compare) => commands::compare::run(compare, &args.output, stderr, bar).await,
     }
 }

@@ -1,5 +1,6 @@
 //! One file a command.
 
 pub mod digest;
+pub mod compare;
 pub mod doctor;
 pub mod migrate;

@@ -227,7 +227,10 @@ fn number_or_none(bytes: &[u8]) -> String {
 }
 
 fn float_text(bytes: &[u8]) -> String {
-    f64::from_bits(number(bytes)).to_string()
+    let float = f64::from_bits(number(bytes));
+    // Not with three hundred digits.
+    let is_far = float.is_finite() && float != 0.0 && !(1e-6..1e17).contains(&float.abs());
+    if is_far { format!("{float:e}") } else { float.to_string() }
 }
 
 fn id_of(bytes: &[u8]) -> StreamId {

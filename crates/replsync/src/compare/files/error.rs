@@ -4,12 +4,15 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::compare::text::quoted;
-use crate::rdb;
+use crate::{files, rdb};
 
 /// Why two files could not be compared. What could not be looked at is never taken for equal.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A file cannot be read, or not as an RDB.
+    /// A file cannot be read, or changed while it was read.
+    #[error(transparent)]
+    File(#[from] files::Error),
+    /// A file is no RDB, or a corrupt one.
     #[error("{}: {source}{at}", path.display())]
     Rdb {
         /// The file.
@@ -69,7 +72,7 @@ pub enum Error {
         limit: usize,
     },
     /// A file was not the same when it was read again.
-    #[error("{} changed while it was read", path.display())]
+    #[error("{} changed while it was read: compare again when nobody writes to it", path.display())]
     Changed {
         /// The file.
         path: PathBuf,
@@ -83,9 +86,15 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether a file could not be read at all: what it holds is not to blame.
+    /// Whether the system did not give what was asked of it: what the files hold is not to blame.
     pub fn is_unreachable(&self) -> bool {
-        matches!(self, Self::Rdb { source: rdb::Error::Io { .. }, .. } | Self::Output(_))
+        use files::Error::{List, Open, Read};
+        match self {
+            Self::File(error) => matches!(error, Open { .. } | List { .. } | Read { .. }),
+            Self::Rdb { source, .. } => matches!(source, rdb::Error::Io { .. }),
+            Self::Output(_) => true,
+            _ => false,
+        }
     }
 }
 

@@ -132,8 +132,23 @@ pub fn compare(
             return Err(Error::NotRegular { path: file.path().to_owned() });
         }
     }
+    let result = read_and_compare([a, b], options, progress, sink);
+    if !matches!(result, Err(Error::Stopped | Error::Output(_))) {
+        // That a file was written to explains whatever was found in it.
+        a.check_unchanged()?;
+        b.check_unchanged()?;
+    }
+    result
+}
+
+fn read_and_compare(
+    files: [&RdbFile; 2],
+    options: &Options,
+    progress: &Progress,
+    sink: &mut dyn FnMut(&Difference) -> io::Result<()>,
+) -> Result<Summary, Error> {
     let Options { limits, now_ms, .. } = *options;
-    let sides = [a, b].map(|file| Side { file, limits, now_ms, progress });
+    let sides = files.map(|file| Side { file, limits, now_ms, progress });
     progress.begin(1, 1);
     let seen = both(progress, &sides, |_, side| side.first_pass())?;
     let summary = Summary { passes: 1, files: [0, 1].map(|side| seen[side].summary()), ..Summary::default() };

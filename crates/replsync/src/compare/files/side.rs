@@ -9,7 +9,7 @@ use super::error::{At, Error};
 use super::narrow::{Plan, Record, Records, Share, Sums};
 use super::progress::Progress;
 use crate::digest::replsync_1::{KeyHasher, Sum};
-use crate::files::{RdbFile, Stream};
+use crate::files::{self, RdbFile, Stream};
 use crate::rdb::{self, Buffered, Checksum, Element, Entry, Item, Kind, Limits, Magic, Place, Reader};
 
 /// So many function libraries are held …
@@ -261,7 +261,10 @@ impl<'a> Side<'a> {
     #[cold]
     pub fn error(&self, source: rdb::Error, at: Option<(u32, &[u8])>) -> Error {
         let at = At(at.map(|(db, key)| (db, key.to_vec())));
-        Error::Rdb { path: self.file.path().to_owned(), at, source }
+        match files::Error::taken_out_of(source) {
+            Ok(error) => Error::File(error),
+            Err(source) => Error::Rdb { path: self.file.path().to_owned(), at, source },
+        }
     }
 }
 
