@@ -2,6 +2,7 @@
 
 mod digest;
 mod compare;
+mod inspect;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,6 +12,7 @@ use replsync::endpoint::Endpoint;
 
 pub use digest::{Algorithm, Digest};
 pub use compare::Compare;
+pub use inspect::Inspect;
 
 use crate::exit::Failure;
 
@@ -30,6 +32,7 @@ pub enum Command {
     Doctor(Doctor),
     Digest(Digest),
     Compare(Compare),
+    Inspect(Inspect),
 }
 
 /// How results, progress and logs are shown.

@@ -48,5 +48,6 @@ async fn run(args: &Args, stderr: &Stderr, bar: Option<ProgressBar>) -> Result<E
         Command::Doctor(doctor) => commands::doctor::run(doctor, &args.output).await,
         Command::Digest(digest) => commands::digest::run(digest, &args.output, stderr, bar).await,
         Command::Compare(compare) => commands::compare::run(compare, &args.output, stderr, bar).await,
+        Command::Inspect(inspect) => commands::inspect::run(inspect, &args.output, stderr, bar).await,
     }
 }

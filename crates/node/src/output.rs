@@ -1,6 +1,9 @@
 //! Standard output carries results, standard error everything else.
 
+use std::borrow::Cow;
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -40,6 +43,62 @@ pub fn error(output: &Output, stderr: &Stderr, failure: &Failure) {
         let document = ErrorDocument { error: &failure.message, exit_code: failure.code as u8 };
         // Where that cannot be written either, the exit code has to do.
         let _ = result(output, &document, "");
+    }
+}
+
+/// Writes a file so that nobody ever sees half of it: under another name beside it, renamed once it is on the disk.
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let failed = |error: io::Error| Failure {
+        message: format!("{} cannot be written: {error}", path.display()),
+        code: ExitCode::Unreachable,
+    };
+    let Some(name) = path.file_name() else {
+        return Err(Failure::usage(format!("{} is no name of a file", path.display())));
+    };
+    let mut hidden = std::ffi::OsString::from(".");
+    hidden.push(name);
+    hidden.push(format!(".{}.tmp", std::process::id()));
+    let temporary = path.with_file_name(hidden);
+    let written = (|| {
+        let mut file = OpenOptions::new().write(true).create_new(true).open(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    })();
+    if let Err(error) = written {
+        let _ = fs::remove_file(&temporary);
+        return Err(failed(error));
+    }
+    // The name, too, is to outlive a crash; not every file system lets a folder be synced.
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let _ = File::open(folder).and_then(|folder| folder.sync_all());
+    Ok(())
+}
+
+/// A key's name in JSON: text where it is UTF-8.
+#[derive(Serialize)]
+pub enum Name<'a> {
+    /// `"key": "…"`
+    #[serde(rename = "key")]
+    Text(Cow<'a, str>),
+    /// `"key_base64": "…"`
+    #[serde(rename = "key_base64")]
+    Base64(String),
+}
+
+impl<'a> Name<'a> {
+    pub fn of(name: &'a [u8]) -> Self {
+        match std::str::from_utf8(name) {
+            Ok(text) => Self::Text(Cow::Borrowed(text)),
+            Err(_) => Self::Base64(base64(name)),
+        }
+    }
+
+    pub fn into_owned(self) -> Name<'static> {
+        match self {
+            Self::Text(text) => Name::Text(Cow::Owned(text.into_owned())),
+            Self::Base64(text) => Name::Base64(text),
+        }
     }
 }
 

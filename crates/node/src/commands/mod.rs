@@ -3,4 +3,5 @@
 pub mod digest;
 pub mod compare;
 pub mod doctor;
+pub mod inspect;
 pub mod migrate;

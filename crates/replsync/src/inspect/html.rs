@@ -1,5 +1,5 @@
 use super::Summary;
 /// todo
-pub fn page(_summary: &Summary) -> String {
+pub fn page(_title: &str, _filter: Option<&str>, _summary: &Summary) -> String {
     String::new()
 }

@@ -37,7 +37,7 @@ pub use inspector::Inspector;
 pub use key::{BigKey, Key};
 pub use prefixes::{Prefix, PrefixSummary, Prefixes};
 pub use summary::{Counts, Database, Group, Summary};
-pub use text::printable;
+pub use text::{human_bytes, percent, printable, thousands, utc};
 pub use ttl::{BUCKETS, Bucket, RelativeTo, Ttls};
 
 /// What is wanted of an inspection.

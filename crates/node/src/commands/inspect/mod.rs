@@ -1,0 +1,103 @@
+//! `replsync-node inspect FILE`
+
+mod document;
+mod lines;
+mod text;
+
+use std::path::Path;
+
+use indicatif::ProgressBar;
+use replsync::files::RdbFile;
+use replsync::inspect::{Inspector, Options, Summary, page};
+use replsync::rdb::{self, Limits};
+
+use crate::args::{Inspect, Output};
+use crate::exit::{ExitCode, Failure};
+use crate::offline::{self, Bytes, Shown};
+use crate::output;
+use crate::stderr::Stderr;
+use lines::Lines;
+
+/// Reads the file once and prints what is in it.
+pub async fn run(
+    args: &Inspect,
+    output: &Output,
+    stderr: &Stderr,
+    bar: Option<ProgressBar>,
+) -> Result<ExitCode, Failure> {
+    let path = if args.file == Path::new("-") { Path::new("/dev/stdin") } else { &args.file };
+    let file = RdbFile::open(path)
+        .map_err(|error| Failure { message: error.to_string(), code: ExitCode::Unreachable })?;
+    let (looked_at, options, keys) = (file.clone(), args.options(), args.keys);
+    let needs_all = args.html.is_some();
+    let look =
+        move || Bytes { what: "inspecting".to_owned(), done: looked_at.read_bytes(), total: looked_at.len() };
+    let shown = Shown { output, stderr, bar };
+    let seen = offline::run(shown, look, move || inspect(&file, options, keys, needs_all)).await??;
+    if let (Some(html), None) = (&args.html, &seen.error) {
+        let title = args.file.file_name().unwrap_or(args.file.as_os_str()).to_string_lossy();
+        let page = page(&title, args.filter_text().as_deref(), &seen.summary);
+        output::write_file(html, page.as_bytes())?;
+    }
+    if !args.keys {
+        let document = document::Document::new(args, &seen);
+        output::result(output, &document, &text::text(args, &seen))?;
+    }
+    let Some(error) = &seen.error else { return Ok(ExitCode::Done) };
+    let failure = Failure { message: error.message.clone(), code: error.code };
+    if args.keys {
+        return Err(failure);
+    }
+    // The document says it, too.
+    stderr.line(&format!("error: {}", failure.message));
+    if args.html.is_some() {
+        stderr.line("error: no page is written of a file that was not read to its end");
+    }
+    Ok(failure.code)
+}
+
+/// What was read, and why no more.
+struct Seen {
+    summary: Summary,
+    file_bytes: Option<u64>,
+    error: Option<Stop>,
+}
+
+/// Why the file was not read to its end.
+struct Stop {
+    message: String,
+    code: ExitCode,
+    offset: u64,
+}
+
+fn inspect(file: &RdbFile, options: Options, keys: bool, needs_all: bool) -> Result<Seen, Failure> {
+    let mut inspector = Inspector::new(file.reader(Limits::default()), options);
+    let mut lines = keys.then(Lines::new);
+    let error = loop {
+        match inspector.next_key() {
+            Ok(Some(key)) => {
+                if let Some(lines) = &mut lines
+                    && !lines.add(&key)?
+                    && !needs_all
+                {
+                    // Who has stopped reading has read enough.
+                    break None;
+                }
+            }
+            Ok(None) => break None,
+            Err(error) => break Some(stop(file, &error, inspector.offset())),
+        }
+    };
+    if let Some(lines) = &mut lines {
+        lines.flush()?;
+    }
+    Ok(Seen { summary: inspector.into_summary(), file_bytes: file.len(), error })
+}
+
+fn stop(file: &RdbFile, error: &rdb::Error, offset: u64) -> Stop {
+    let code = match error {
+        rdb::Error::Io { .. } => ExitCode::Unreachable,
+        _ => ExitCode::No,
+    };
+    Stop { message: format!("{}: {error}", file.path().display()), code, offset }
+}
