@@ -44,7 +44,7 @@ pub struct Inspect {
     #[arg(long = "db", value_name = "N", value_delimiter = ',')]
     pub databases: Vec<u32>,
     /// How many of the biggest are shown: keys by bytes, keys of each type by elements, prefixes
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=10_000))]
     pub top: u32,
     /// What ends a prefix
     #[arg(long, value_name = "TEXT", default_value = ":", value_parser = clap::builder::NonEmptyStringValueParser::new())]
