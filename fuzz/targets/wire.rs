@@ -15,7 +15,7 @@ fn pieces(data: &[u8]) -> Option<(std::slice::Chunks<'_, u8>, &[u8])> {
 
 /// A replication stream: the same frames whole and in pieces, all bytes accounted for, and each command is what
 /// redis-protocol reads from the same bytes.
-pub fn stream(data: &[u8]) {
+pub fn repl_stream(data: &[u8]) {
     let Some((pieces, whole)) = pieces(data) else { return };
     let whole_scan = scan([whole]);
     assert_eq!(whole_scan, scan(pieces));

@@ -1,6 +1,7 @@
 //! The bodies of the fuzz targets over the fixtures and over damaged copies of them.
 
 #[path = "../../../fuzz/targets/bodies.rs"]
+#[allow(dead_code)] // seeds are replayed elsewhere
 mod bodies;
 
 use std::fs;
@@ -21,7 +22,8 @@ fn damaged_fixtures_panic_nowhere() {
         if whole.starts_with(b"{") {
             continue;
         }
-        bodies::rdb(&whole);
+        bodies::rdb_boundaries(&whole);
+        bodies::rdb_values(&whole);
         for _ in 0..60 {
             let mut damaged = whole.clone();
             for _ in 0..1 + next(&mut state) % 4 {
@@ -32,10 +34,11 @@ fn damaged_fixtures_panic_nowhere() {
                     _ => damaged[next(&mut state) % whole.len()],
                 };
             }
-            bodies::rdb(&damaged);
+            bodies::rdb_boundaries(&damaged);
+            bodies::rdb_values(&damaged);
             let from = next(&mut state) % damaged.len();
             let piece = &damaged[from..damaged.len().min(from + 400)];
-            bodies::rdb_lzf(piece);
+            bodies::lzf(piece);
             bodies::dump_payload(piece);
         }
     }

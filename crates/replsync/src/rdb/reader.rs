@@ -22,7 +22,7 @@ enum State {
 }
 
 /// What was said about the key to come.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Pending {
     expiry_ms: Option<i64>,
     idle_seconds: Option<u64>,
@@ -108,7 +108,8 @@ impl<I: Input> Reader<I> {
     /// read and, for an entry, its value too.
     pub fn place(&self) -> Option<Place> {
         let &Self { magic, version, db, .. } = self;
-        (self.state == State::Items).then(|| Place { offset: self.input.offset(), magic, version, db })
+        let between = self.state == State::Items && self.pending == Pending::default();
+        between.then(|| Place { offset: self.input.offset(), magic, version, db })
     }
 
     /// Where the current entry begins, whether its value was read or not; nothing before the first one. A reader that

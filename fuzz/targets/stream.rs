@@ -1,6 +1,0 @@
-#![no_main]
-
-#[allow(dead_code)]
-mod wire;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| wire::stream(data));
