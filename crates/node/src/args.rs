@@ -1,7 +1,7 @@
 //! Arguments.
 
-mod digest;
 mod compare;
+mod digest;
 mod inspect;
 
 use std::path::{Path, PathBuf};
@@ -10,8 +10,8 @@ use std::time::Duration;
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use replsync::endpoint::Endpoint;
 
-pub use digest::{Algorithm, Digest};
 pub use compare::Compare;
+pub use digest::{Algorithm, Digest};
 pub use inspect::Inspect;
 
 use crate::exit::Failure;

@@ -55,7 +55,8 @@ fn digests_are_those_that_servers_print() {
 /// The same files have different digests in different versions, and not in every two.
 #[test]
 fn versions_matter_where_scores_or_expiries_of_fields_do() {
-    let digests = |file: &str, like: [&str; 4]| like.map(|like| hex(&of(file, Some(like.parse().unwrap())).unwrap()));
+    let digests =
+        |file: &str, like: [&str; 4]| like.map(|like| hex(&of(file, Some(like.parse().unwrap())).unwrap()));
     let likes = ["redis-7.0", "redis-7.2", "redis-7.4", "valkey-9"];
     let [printf, shortest, fields, valkey] = digests("all_valkey-9_v80.rdb", likes);
     assert_eq!(BTreeSet::from([&printf, &shortest, &fields]).len(), 3);

@@ -1,7 +1,7 @@
 //! One file a command.
 
-pub mod digest;
 pub mod compare;
+pub mod digest;
 pub mod doctor;
 pub mod inspect;
 pub mod migrate;

@@ -103,12 +103,8 @@ pub fn of_rdb<I: Input>(reader: &mut Reader<I>, like: Option<Server>) -> Result<
             (server, KeyHasher::new(Rules::of(server)))
         });
         hasher.start(reader.key(), entry.kind.data_type(), entry.expiry_ms);
-        let unknown = |key: &[u8], what| Error::Unknown {
-            db: entry.db,
-            key: key.to_vec(),
-            offset: entry.offset,
-            what,
-        };
+        let unknown =
+            |key: &[u8], what| Error::Unknown { db: entry.db, key: key.to_vec(), offset: entry.offset, what };
         reader.decode_value(&mut |key, element| {
             hasher.element(&element).map_err(|Unknown(what)| unknown(key, what))
         })?;
@@ -249,7 +245,8 @@ impl KeyHasher {
             | Element::StreamConsumer { .. }
             | Element::StreamPending { .. }
             | Element::StreamNacked { .. }
-            | Element::StreamIdmp(_) => {}
+            | Element::StreamIdmp(_)
+            | Element::ModulePart(_) => {}
             Element::ArrayMeta { .. } | Element::ArrayItem { .. } => {
                 return Err(Unknown("an array".to_owned()));
             }

@@ -86,10 +86,7 @@ fn values_of_unknown_modules_are_refused_by_name() {
     };
     let refused = of_rdb(&mut Reader::new(Slice::new(&with_module(id(b"vectorset")))), None);
     let text = refused.expect_err("vector sets are hashed by their module").to_string();
-    assert!(
-        text.contains("\"json\"") && text.contains("database 2") && text.contains("vectorset"),
-        "{text}"
-    );
+    assert!(text.contains("\"json\"") && text.contains("database 2") && text.contains("vectorset"), "{text}");
     // what Redis Stack 7.4 answered to DEBUG DIGEST after JSON.SET json $ 1 in database 2
     let known = of_rdb(&mut Reader::new(Slice::new(&with_module(id(b"ReJSON-RL")))), None).expect("known");
     assert_eq!((known.keys, known.like), (1, Server::redis(2, 6)));
