@@ -68,8 +68,12 @@ fn heads_that_are_none() {
 fn bytes_without_a_meaning_are_named_with_their_place() {
     assert!(matches!(error(b"REDIS0012\xf2"), Error::UnknownOpcode { byte: 242, offset: 9, version: 12 }));
     // functions of 7.0's release candidates, as servers do
-    assert!(matches!(error(b"REDIS0010\xf6\x01x"), Error::UnknownOpcode { byte: 246, offset: 9, .. }));
-    for byte in [6, 8, 29, 100] {
+    let functions = error(b"REDIS0010\xf6\x01x");
+    assert!(matches!(functions, Error::PreRelease { byte: 246, offset: 9, .. }));
+    assert!(functions.to_string().contains("7.0 release candidates"), "{functions}");
+    let module = error(b"REDIS0008\x06\x01k\x01v");
+    assert!(matches!(module, Error::PreRelease { byte: 6, offset: 9, .. }), "{module}");
+    for byte in [8, 29, 100] {
         let file = [b"REDIS0012\xfe\x00", &[byte][..], b"\x01k\x01v"].concat();
         assert!(matches!(error(&file), Error::UnknownType { byte: found, offset: 11, .. } if found == byte));
     }

@@ -5,6 +5,7 @@
 
 use bytes::BufMut;
 
+use super::reader::pre_release;
 use super::{Error, Kind, Magic};
 use crate::checksum::{Crc64, crc64};
 
@@ -59,7 +60,7 @@ pub fn write(out: &mut impl BufMut, type_byte: u8, raw: &[u8], rdb_version: u16)
 ///
 /// # Errors
 /// [`Error::Truncated`], [`Error::UnsupportedVersion`], [`Error::UnknownType`] (also for a payload that starts
-/// with a module's key metadata), or [`Error::Checksum`]. A checksum of 0 passes: Redis 8.6
+/// with a module's key metadata), [`Error::PreRelease`], or [`Error::Checksum`]. A checksum of 0 passes: Redis 8.6
 /// takes it for one that was not computed; older servers refuse it.
 pub fn parse(payload: &[u8]) -> Result<Dump<'_>, Error> {
     let truncated = Error::Truncated { offset: 0, wanted: payload_len(0) as u64 };
@@ -77,6 +78,10 @@ pub fn parse(payload: &[u8]) -> Result<Dump<'_>, Error> {
         return Err(Error::UnsupportedVersion { magic: magic.as_str(), version: rdb_version });
     }
     let Some(kind) = Kind::of(type_byte, magic) else {
+        // opcodes are no types, whatever they would be in a file
+        if let (true, Some(what)) = (type_byte < 32, pre_release(type_byte)) {
+            return Err(Error::PreRelease { byte: type_byte, offset: 0, what });
+        }
         return Err(Error::UnknownType { byte: type_byte, offset: 0, version: rdb_version });
     };
     Ok(Dump { kind, raw, rdb_version })

@@ -37,7 +37,19 @@ pub enum Error {
         /// The RDB version of the input.
         version: u16,
     },
-    /// A type byte that nobody is known to write, or that only release candidates wrote.
+    /// What only release candidates of a server wrote, and what the release itself refuses as well.
+    #[error(
+        "{what} at offset {offset} (byte {byte}): only release candidates wrote it so, no server since loads it"
+    )]
+    PreRelease {
+        /// The opcode or type byte.
+        byte: u8,
+        /// Where it stands.
+        offset: u64,
+        /// What it is, and whose.
+        what: &'static str,
+    },
+    /// A type byte that nobody is known to write.
     #[error("unknown type byte {byte} at offset {offset} (RDB version {version})")]
     UnknownType {
         /// The byte.

@@ -207,7 +207,7 @@ const fn row(
 /// All types, in the order of [`Kind`].
 ///
 /// Source: `rdbSaveObject` and `rdbLoadObject` in `src/rdb.c` of the releases; from RDB 13 on, `src/lib/parser.c`
-/// of librdb. Type 6 (module values of 4.0's release candidates) cannot be delimited and is left out.
+/// of librdb. Type 6 (module values of 4.0's release candidates) cannot be delimited and is refused.
 static TYPES: &[Row] = {
     use DataType as D;
     use Kind as K;

@@ -421,6 +421,9 @@ impl<I: Input> Reader<I> {
     #[cold]
     fn unknown(&self, byte: u8, offset: u64) -> Error {
         let version = self.version;
+        if let Some(what) = pre_release(byte) {
+            return Error::PreRelease { byte, offset, what };
+        }
         if byte >= opcode::LEAST {
             Error::UnknownOpcode { byte, offset, version }
         } else {
@@ -516,12 +519,23 @@ impl<I: Input> Reader<I> {
 /// Values up to here are kept while they are checked, so that they can be read again.
 const CHECKED_AGAIN_BYTES: usize = 1 << 20;
 
+/// What `byte` is, if it is known and refused, as servers do: `RDB_OPCODE_FUNCTION_PRE_GA` in
+/// `rdbLoadRioWithLoadingCtx` and `RDB_TYPE_MODULE_PRE_GA` in `rdbLoadObject`.
+pub(super) fn pre_release(byte: u8) -> Option<&'static str> {
+    match byte {
+        MODULE_PRE_GA => Some("a module's value as Redis 4.0 release candidates wrote it"),
+        opcode::FUNCTION_PRE_GA => Some("functions as Redis 7.0 release candidates wrote them"),
+        _ => None,
+    }
+}
+
+/// The type byte of module values that do not say where they end.
+const MODULE_PRE_GA: u8 = 6;
+
 /// Slots of a cluster.
 const SLOTS: u64 = 16384;
 
 /// What a byte between items means when it is no type. Source: `src/rdb.h` of both products.
-///
-/// 246 (functions of 7.0's release candidates) is refused, as servers do.
 mod opcode {
     /// Types count up from 0, opcodes down from 255: what is unknown from here on is more likely an opcode.
     pub const LEAST: u8 = 224;
@@ -531,6 +545,8 @@ mod opcode {
     pub const SLOT_IMPORT: u8 = 243;
     pub const SLOT_INFO: u8 = 244;
     pub const FUNCTION2: u8 = 245;
+    /// Functions of 7.0's release candidates: name, engine and code apart. Refused, as servers do.
+    pub const FUNCTION_PRE_GA: u8 = 246;
     pub const MODULE_AUX: u8 = 247;
     pub const IDLE: u8 = 248;
     pub const FREQ: u8 = 249;

@@ -17,6 +17,8 @@ pub(super) struct Items<'a> {
     rest: &'a [u8],
     /// The length of the item before.
     previous: usize,
+    /// Where the last item is said to start, in bytes before the end mark.
+    tail: usize,
     /// How many items are to come, if the header says so.
     left: Option<u16>,
 }
@@ -25,7 +27,7 @@ impl<'a> Items<'a> {
     /// Checks the frame of `blob`.
     pub fn new(blob: &'a [u8]) -> Result<Self, Wrong> {
         let header: [u8; HEADER_BYTES] = first(blob).ok_or("a ziplist is shorter than its header")?;
-        let [a, b, c, d, .., low, high] = header;
+        let [a, b, c, d, e, f, g, h, low, high] = header;
         if u32::from_le_bytes([a, b, c, d]) as usize != blob.len() {
             return Err("a ziplist's length is not that of its string");
         }
@@ -33,7 +35,9 @@ impl<'a> Items<'a> {
             return Err("a ziplist does not end in its end mark");
         };
         let count = u16::from_le_bytes([low, high]);
-        Ok(Self { rest, previous: 0, left: (count != COUNT_UNKNOWN).then_some(count) })
+        let tail = u32::from_le_bytes([e, f, g, h]) as usize;
+        let tail = (blob.len() - 1).checked_sub(tail).ok_or("a ziplist's tail is beyond its end")?;
+        Ok(Self { rest, previous: 0, tail, left: (count != COUNT_UNKNOWN).then_some(count) })
     }
 
     fn item(&mut self) -> Result<Packed<'a>, Wrong> {
@@ -52,6 +56,9 @@ impl<'a> Items<'a> {
         let (item, rest) = value(rest)?;
         self.rest = rest;
         self.previous = before - rest.len();
+        if rest.is_empty() && self.tail != self.previous {
+            return Err("a ziplist's tail is not its last item");
+        }
         self.left = match self.left {
             Some(0) => return Err("a ziplist has more items than it says"),
             left => left.map(|left| left - 1),
@@ -129,7 +136,18 @@ mod tests {
     #[test]
     fn wrong_counts_and_back_links_are_seen() {
         let good = b"\x1c\0\0\0\x0e\0\0\0\x03\0\0\xf3\x02\xf6\x02\x0bHello World\xff";
-        for (at, byte) in [(0, 0x1d), (8, 2), (8, 4), (12, 3), (14, 0xff), (15, 0x0c), (27, 0)] {
+        for (at, byte) in [
+            (0, 0x1d),
+            (4, 0x0f),
+            (4, 0x0d),
+            (7, 1),
+            (8, 2),
+            (8, 4),
+            (12, 3),
+            (14, 0xff),
+            (15, 0x0c),
+            (27, 0),
+        ] {
             let mut bad = *good;
             bad[at] = byte;
             let items = Items::new(&bad).and_then(|items| items.collect::<Result<Vec<_>, _>>());

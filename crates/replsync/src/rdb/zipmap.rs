@@ -12,13 +12,18 @@ const CUT: Wrong = "a zipmap's item reaches beyond its end";
 #[derive(Debug)]
 pub(super) struct Pairs<'a> {
     rest: &'a [u8],
+    /// How many pairs are to come, if the first byte says so.
+    left: Option<u8>,
 }
+
+/// Counts from here on are not said.
+const COUNT_UNKNOWN: u8 = 254;
 
 impl<'a> Pairs<'a> {
     /// Checks the frame of `blob`.
     pub fn new(blob: &'a [u8]) -> Result<Self, Wrong> {
-        let [_count, rest @ .., 0xff] = blob else { return Err("a zipmap does not end in its end mark") };
-        Ok(Self { rest })
+        let [count, rest @ .., 0xff] = blob else { return Err("a zipmap does not end in its end mark") };
+        Ok(Self { rest, left: (*count < COUNT_UNKNOWN).then_some(*count) })
     }
 
     fn pair(&mut self) -> Result<(&'a [u8], &'a [u8]), Wrong> {
@@ -28,6 +33,10 @@ impl<'a> Pairs<'a> {
         let (&unused, rest) = rest.split_first().ok_or(CUT)?;
         let (value, rest) = rest.split_at_checked(len).ok_or(CUT)?;
         self.rest = rest.get(usize::from(unused)..).ok_or(CUT)?;
+        self.left = match self.left {
+            Some(0) => return Err("a zipmap has more pairs than it says"),
+            left => left.map(|left| left - 1),
+        };
         Ok((field, value))
     }
 }
@@ -37,11 +46,14 @@ impl<'a> Iterator for Pairs<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.rest.is_empty() {
-            return None;
+            return match self.left.take() {
+                None | Some(0) => None,
+                Some(_) => Some(Err("a zipmap has fewer pairs than it says")),
+            };
         }
         let pair = self.pair();
         if pair.is_err() {
-            self.rest = &[];
+            (self.rest, self.left) = (&[], None);
         }
         Some(pair)
     }
@@ -79,7 +91,15 @@ mod tests {
 
     #[test]
     fn bad_ones_say_why() {
-        for blob in [&b""[..], b"\xff", b"\x01\x03fo\xff", b"\x01\x01a\x01\x09b\xff", b"\x01\xff\xff"] {
+        for blob in [
+            &b""[..],
+            b"\xff",
+            b"\x01\x03fo\xff",
+            b"\x01\x01a\x01\x09b\xff",
+            b"\x01\xff\xff",
+            b"\x01\xff",
+            b"\x00\x01a\x01\x00b\xff",
+        ] {
             assert!(read(blob).is_err(), "{blob:?}");
         }
     }

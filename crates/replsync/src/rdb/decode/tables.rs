@@ -127,7 +127,7 @@ pub(super) fn hash<I: Input, V: Visitor>(
         }
     }
     // Servers do not look; they write it so (`hashTypeGetMinExpire` with `accurate` 1 in `rdbSaveObject`).
-    if V::STRUCTURE && kind == Kind::HashTtl && least.try_into() != Ok(least_seen) {
+    if V::STRUCTURE && kind == Kind::HashTtl && count > 0 && least.try_into() != Ok(least_seen) {
         v.finding(FindingKind::Expiry, start, "no field expires when the hash says its first one does")?;
     }
     Ok(())
