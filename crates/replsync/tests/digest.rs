@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use replsync::digest::{self, KeyHasher, Keyspace};
-use replsync::rdb::{DataType, Element, Reader, Slice, StreamId};
+use replsync::rdb::{DataType, Element, ModuleId, ModulePart, Reader, Slice, StreamId};
 use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -85,11 +85,30 @@ mod specified {
                 (68, items().map(field).collect())
             }
             "stream" => (69, stream(value)),
+            "module" => (70, module(value)),
             other => panic!("{other}"),
         };
         let field_expires = (expiries.len() - key_expiries) as u64;
         let data = Words::of(tag).text(&name).hash(sum(elements.clone())).number(elements.len() as u64);
         (data.done(), sum(expiries), field_expires)
+    }
+
+    fn module(value: &Value) -> Vec<u128> {
+        let mut elements = vec![Words::of(15).number(value["id"].as_u64().unwrap()).done()];
+        for (index, part) in (1..).zip(value["parts"].as_array().unwrap()) {
+            let (value, number) = (&part[1], || part[1].as_f64().unwrap());
+            elements.push(
+                match part[0].as_str().unwrap() {
+                    "signed" => Words::of(16).number(index).number(value.as_i64().unwrap().cast_unsigned()),
+                    "unsigned" => Words::of(17).number(index).number(value.as_u64().unwrap()),
+                    "float" => Words::of(18).number(index).number((number() as f32).to_bits().into()),
+                    "double" => Words::of(19).number(index).number(number().to_bits()),
+                    _ => Words::of(20).text(&unlatin(value.as_str().unwrap())).number(index),
+                }
+                .done(),
+            );
+        }
+        elements
     }
 
     fn stream(value: &Value) -> Vec<u128> {
@@ -232,7 +251,7 @@ fn the_vectors_of_the_page_hold() {
             databases += 10;
         }
     }
-    assert_eq!((keys.len(), databases), (13, 12), "vectors are missing");
+    assert_eq!((keys.len(), databases), (14, 12), "vectors are missing");
     assert_eq!(hex(xxh3_128(b"")), "99aa06d3014798d86001c324468d497f");
 }
 
@@ -277,6 +296,21 @@ fn ours(name: &[u8], line: &Value) -> digest::KeyDigest {
                 });
             }
             DataType::Hash
+        }
+        "module" => {
+            hasher.element(&Element::ModuleValue { id: ModuleId(value["id"].as_u64().unwrap()) });
+            for part in value["parts"].as_array().unwrap() {
+                let (value, text) = (&part[1], || text(&part[1]));
+                let text = if value.is_string() { text() } else { Vec::new() };
+                hasher.element(&Element::ModulePart(match part[0].as_str().unwrap() {
+                    "signed" => ModulePart::Signed(value.as_i64().unwrap()),
+                    "unsigned" => ModulePart::Unsigned(value.as_u64().unwrap()),
+                    "float" => ModulePart::Float(value.as_f64().unwrap() as f32),
+                    "double" => ModulePart::Double(value.as_f64().unwrap()),
+                    _ => ModulePart::String(&text),
+                }));
+            }
+            DataType::Module
         }
         _ => {
             for entry in value["entries"].as_array().unwrap() {

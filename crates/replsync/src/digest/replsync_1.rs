@@ -10,7 +10,7 @@ use std::ops::{AddAssign, SubAssign};
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
-use crate::rdb::{ArrayValue, DataType, Element, STRING_PART_BYTES, StreamId};
+use crate::rdb::{ArrayValue, DataType, Element, ModulePart, STRING_PART_BYTES, StreamId};
 
 /// A sum of 128-bit hashes, modulo 2^128.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -135,7 +135,7 @@ impl KeyHasher {
                 hash(tag::NACKED, &[xxh3_128(group)], &[id.ms, id.seq])
             }
             // Servers of several versions do not have them all alike, or change them without their stream.
-            Element::StreamConsumer { .. } | Element::StreamIdmp(_) | Element::ModulePart(_) => return,
+            Element::StreamConsumer { .. } | Element::StreamIdmp(_) => return,
             Element::ArrayMeta { insert_index, .. } => {
                 // one more than the index, which is at most 2^63 - 1: 0 is left for none
                 hash(tag::INSERT_INDEX, &[], &[insert_index.map_or(0, |index| index.wrapping_add(1))])
@@ -148,6 +148,7 @@ impl KeyHasher {
                 ArrayValue::Float(number) => hash(tag::SLOT_FLOAT, &[], &[index, bits(number)]),
             },
             Element::ModuleValue { id } => hash(tag::MODULE, &[], &[id.0]),
+            Element::ModulePart(part) => module_part(part, self.elements),
         };
         self.sum += added;
         self.elements += 1;
@@ -178,6 +179,17 @@ impl KeyHasher {
     }
 }
 
+/// As it was written: whether zero has a sign, only the module knows.
+fn module_part(part: ModulePart<'_>, index: u64) -> Sum {
+    match part {
+        ModulePart::Signed(number) => hash(tag::PART_SIGNED, &[], &[index, number.cast_unsigned()]),
+        ModulePart::Unsigned(number) => hash(tag::PART_UNSIGNED, &[], &[index, number]),
+        ModulePart::Float(number) => hash(tag::PART_FLOAT, &[], &[index, number.to_bits().into()]),
+        ModulePart::Double(number) => hash(tag::PART_DOUBLE, &[], &[index, number.to_bits()]),
+        ModulePart::String(text) => hash(tag::PART_STRING, &[xxh3_128(text)], &[index]),
+    }
+}
+
 /// The digest of a library of functions, by its code: what a keyspace has of them is added up apart.
 pub fn function(code: &[u8]) -> Sum {
     hash(tag::FUNCTION, &[xxh3_128(code)], &[])
@@ -202,6 +214,11 @@ pub(super) mod tag {
     pub const SLOT_TEXT: u64 = 13;
     pub const SLOT_FLOAT: u64 = 14;
     pub const MODULE: u64 = 15;
+    pub const PART_SIGNED: u64 = 16;
+    pub const PART_UNSIGNED: u64 = 17;
+    pub const PART_FLOAT: u64 = 18;
+    pub const PART_DOUBLE: u64 = 19;
+    pub const PART_STRING: u64 = 20;
     pub const KEY_EXPIRY: u64 = 32;
     pub const FIELD_EXPIRY: u64 = 33;
     pub const FUNCTION: u64 = 34;
