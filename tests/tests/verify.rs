@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use replsync_tests::client::{Conn, array, int};
 use replsync_tests::contents::compare;
 use replsync_tests::fill::{fill, function_library};
-use replsync_tests::job::{PATIENCE, assert_equal, following, run, running, setting, start};
+use replsync_tests::job::{PATIENCE, assert_equal, digest_of, following, run, running, setting, start};
 use replsync_tests::node::Outcome;
 use replsync_tests::server::TestServer;
 use replsync_tests::settle::{expire, pass_mark};
@@ -296,6 +296,19 @@ fn all_changes_are_named_redis_7_4_to_valkey_9() -> Result<()> {
     all_changes_are_named("redis-7.4", "valkey-9")
 }
 
+/// The report's digests differ in data and in expiries, or not, and are those of files that both sides save now.
+fn digests_are(outcome: &Outcome, source: &TestServer, target: &TestServer, differ: [bool; 2]) -> Result<()> {
+    let said = outcome.json()?;
+    let files = [digest_of(source)?, digest_of(target)?];
+    for (digest, differs) in ["digest", "digest_expiries"].into_iter().zip(differ) {
+        for (side, file) in ["from", "to"].into_iter().zip(&files) {
+            ensure!(said[digest][side] == file[digest], "{digest} {side}: {said}\n{file}");
+        }
+        ensure!((said[digest]["from"] != said[digest]["to"]) == differs, "{digest}: {said}");
+    }
+    Ok(())
+}
+
 /// Each alone: one of twenty would do for an exit code.
 #[test]
 fn a_single_change_is_enough() -> Result<()> {
@@ -314,9 +327,14 @@ fn a_single_change_is_enough() -> Result<()> {
         println!("{} {}: {}", change.kind, change.key, outcome.stdout);
         outcome.assert(1, &[change.key]);
         assert_eq!(named(&outcome)?, BTreeSet::from([change.expected()]), "{}", outcome.stdout);
+        // When a key or a field expires is no data.
+        let is_expiry = change.kind == "expiry" || change.key == "late";
+        digests_are(&outcome, &source, &target, [!is_expiry, is_expiry])
+            .with_context(|| format!("{} {}", change.kind, change.key))?;
     }
     let outcome = changed_meanwhile(&source, &target, [].into_iter())?;
     outcome.assert(0, &[]);
+    digests_are(&outcome, &source, &target, [false, false])?;
     assert_eq!(named(&outcome)?, BTreeSet::new());
     assert_eq!(outcome.json()?["verified"], true, "{}", outcome.stdout);
     Ok(())
@@ -351,6 +369,11 @@ fn no_difference_is_invented_under_writes_that_stop() -> Result<()> {
         let said = outcome.json()?;
         let claims = ["exact", "verified", "caught_up"].map(|claim| said[claim] == true);
         assert_eq!(claims, [true; 3], "{said}");
+        ensure!(
+            said["digest"]["from"].is_string() && said["digest"]["from"] == said["digest"]["to"],
+            "{said}"
+        );
+        assert_eq!(said["digest_expiries"]["from"], said["digest_expiries"]["to"], "{said}");
         assert_eq!(named(&outcome)?, BTreeSet::new());
         expire(&source.url())?;
         expire(&target.url())?;

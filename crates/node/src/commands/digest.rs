@@ -61,7 +61,7 @@ fn path(source: &str) -> Result<PathBuf, Failure> {
             "{scheme}://: the digest of a live server does not work yet; let it save an RDB (BGSAVE), and name that file"
         )));
     }
-    Ok(if source == "-" { "/dev/stdin" } else { source }.into())
+    Ok(source.into())
 }
 
 fn add_up(file: &RdbFile, slots: bool) -> Result<(Keyspace, About), digest::Error> {
@@ -74,7 +74,9 @@ fn add_up(file: &RdbFile, slots: bool) -> Result<(Keyspace, About), digest::Erro
 fn failure(source: &str, error: &digest::Error) -> Failure {
     let code = match error {
         digest::Error::Rdb { source: rdb::Error::Io { .. }, .. } => ExitCode::Unreachable,
-        digest::Error::Rdb { .. } | digest::Error::AfterEnd { .. } => ExitCode::No,
+        digest::Error::Rdb { .. } | digest::Error::Databases { .. } | digest::Error::AfterEnd { .. } => {
+            ExitCode::No
+        }
     };
     Failure { message: format!("{source}: {error}"), code }
 }

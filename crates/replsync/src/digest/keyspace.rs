@@ -176,6 +176,11 @@ impl Keyspace {
         listing.digest()
     }
 
+    /// How many databases anything was ever added to.
+    pub(super) fn databases_touched(&self) -> usize {
+        self.databases.len()
+    }
+
     /// The databases that hold anything, by their number.
     pub fn databases(&self) -> impl Iterator<Item = (u32, &Tally)> {
         self.databases.iter().filter(|(_, tally)| !tally.is_empty()).map(|(db, tally)| (*db, tally))

@@ -14,5 +14,5 @@ mod read;
 pub mod replsync_1;
 
 pub use keyspace::{Keyspace, Tally};
-pub use read::{About, At, Error, read};
+pub use read::{About, At, DATABASES_MAX, Error, read};
 pub use replsync_1::{KeyDigest, KeyHasher, Sum};

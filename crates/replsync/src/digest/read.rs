@@ -34,6 +34,14 @@ pub enum Error {
         /// In which value.
         at: At,
     },
+    /// More databases than there can be sense in.
+    #[error("keys in more than {DATABASES_MAX} databases, up to database {db} at offset {offset}")]
+    Databases {
+        /// The database that was one too many.
+        db: u32,
+        /// Where its first key's type byte stands.
+        offset: u64,
+    },
     /// It goes on after its end.
     #[error(
         "bytes after the end of the RDB at offset {offset}: an AOF that begins with an RDB, or two files in one?"
@@ -43,6 +51,9 @@ pub enum Error {
         offset: u64,
     },
 }
+
+/// The most databases that a file may have keys in: servers have 16 by default, and what each adds up to is held.
+pub const DATABASES_MAX: usize = 1 << 16;
 
 /// A key, where an error is about its value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -105,6 +116,9 @@ fn add<I: Input>(
         return Err(Error::Rdb { source, at: At(Some((entry.db, reader.key().to_vec()))) });
     }
     keyspace.add(entry.db, reader.key(), &hasher.finish(entry.kind.data_type()));
+    if keyspace.databases_touched() > DATABASES_MAX {
+        return Err(Error::Databases { db: entry.db, offset: entry.offset });
+    }
     Ok(())
 }
 
@@ -178,6 +192,11 @@ mod tests {
             of(bare).unwrap_err().to_string(),
             "truncated: 5 bytes wanted at offset 15, the input ends before (database 2, key \"k\")"
         );
+        let mut many = b"REDIS0004".to_vec();
+        for db in 0..=DATABASES_MAX as u32 {
+            many.extend([b"\xfe\x80", &db.to_be_bytes()[..], b"\x00\x01k\x01v"].concat());
+        }
+        assert!(matches!(of(&many), Err(Error::Databases { db: 65_536, offset: 720_911 })));
         let more = b"REDIS0010\xff\0\0\0\0\0\0\0\0*1\r\n";
         assert!(matches!(of(more), Err(Error::AfterEnd { offset: 18 })));
     }

@@ -7,8 +7,9 @@ use super::Side;
 use super::difference::Unlike;
 use super::elements::{Elements, first_unlike};
 use crate::compare::text::both;
+use crate::digest::{KeyDigest, KeyHasher};
 use crate::rdb::dump::{self, Dump};
-use crate::rdb::{self, DataType};
+use crate::rdb::{self, DataType, Limits};
 use crate::shift::Shift;
 
 /// Bytes behind the value: RDB version and checksum.
@@ -44,9 +45,10 @@ pub(super) fn unlike(
             let b = rdb::decode_string(b.raw).map_err(of(Side::Target))?;
             (a != b).then(|| both(&a, &b))
         }
-        // Only the module could tell more.
-        [DataType::Module, _] => (a.raw != b.raw)
-            .then(|| format!("the module's {} and {} bytes are not the same", a.raw.len(), b.raw.len())),
+        // Only the module could tell more. Its strings are compressed or not, as the server is configured.
+        [DataType::Module, _] => (a.raw != b.raw
+            && parts(&a).map_err(of(Side::Source))? != parts(&b).map_err(of(Side::Target))?)
+        .then(|| format!("the module's {} and {} bytes are not the same", a.raw.len(), b.raw.len())),
         _ => {
             let a = Elements::read(&a, |expiry_ms| expiry_ms, now_ms).map_err(of(Side::Source))?;
             let b = Elements::read(&b, taken_off(shifted), now_ms).map_err(of(Side::Target))?;
@@ -54,6 +56,17 @@ pub(super) fn unlike(
         }
     };
     Ok(what.map(|what| Unlike::new(Kind::Value, what)))
+}
+
+/// What a module has written, part by part, in one number.
+fn parts(dump: &Dump<'_>) -> Result<KeyDigest, rdb::Error> {
+    let mut hasher = KeyHasher::new();
+    hasher.start(b"", None);
+    rdb::decode(dump.kind, dump.raw, &Limits::default(), &mut |element| {
+        hasher.element(&element);
+        Ok::<_, rdb::Error>(())
+    })?;
+    Ok(hasher.finish(DataType::Module))
 }
 
 /// Whether a target's payload is a hash whose fields have all expired: as good as none.
