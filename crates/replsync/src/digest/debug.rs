@@ -4,6 +4,7 @@
 //! [`of_rdb`] does it for a file. Below it, a [`KeyHasher`] makes the digest of one key after the other, and a [`Digest`]
 //! puts them together, in any order.
 
+mod file;
 mod grisu;
 mod score;
 
@@ -11,8 +12,9 @@ use std::collections::BTreeMap;
 
 use sha1::{Digest as _, Sha1};
 
-use crate::rdb::{self, DataType, Element, Input, Item, ModuleId, Reader, STRING_PART_BYTES, Writer};
-use crate::server::Server;
+use crate::rdb::{DataType, Element, ModuleId, STRING_PART_BYTES};
+use crate::server::{Product, Server};
+pub use file::{Database, Error, Summary, of_rdb};
 use score::ScoreText;
 
 /// A SHA-1.
@@ -22,104 +24,34 @@ pub type Hash = [u8; 20];
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
     scores: ScoreText,
-    /// Whether it counts that a field of a hash has an expiry.
-    field_expiries: bool,
+    fields: Fields,
+}
+
+/// What becomes of fields of hashes that have an expiry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fields {
+    /// They count as others do.
+    Plain,
+    /// That they have one counts: Redis from 7.4 on.
+    Marked,
+    /// They count as others do until they are past it: Valkey from 9.0 on.
+    UntilExpired,
 }
 
 impl Rules {
     /// The rules by which `server` computes it. Of a version that nobody tried, those of the one before it.
     ///
-    /// Source: `xorObjectDigest` in `src/debug.c` of each release; Valkey's has no expiries of fields.
+    /// Source: `xorObjectDigest` in `src/debug.c` of each release, `hashTypeNext` in `src/t_hash.c` of Valkey 9.
     pub fn of(server: Server) -> Self {
         let scores = if server.has((7, 2), None) { ScoreText::Fpconv } else { ScoreText::Printf };
-        Self { scores, field_expiries: server.has((7, 4), None) }
-    }
-}
-
-/// Why the digest of a file cannot be computed.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The file cannot be read.
-    #[error(transparent)]
-    Rdb(#[from] rdb::Error),
-    /// A value whose part of the digest is not known: a module's, or of a type that came later.
-    #[error(
-        "no debug-digest: key \"{}\" in database {db}, at offset {offset}, is {what}, and what a server would make of it \
-         is not known; --algorithm replsync-1 has no such limit",
-        key.escape_ascii()
-    )]
-    Unknown {
-        /// The database.
-        db: u32,
-        /// The key.
-        key: Vec<u8>,
-        /// Where its type byte stands.
-        offset: u64,
-        /// What it is.
-        what: String,
-    },
-    /// More databases than there can be sense in.
-    #[error(
-        "no debug-digest: keys in more than {MAX_DATABASES} databases, up to database {db} at offset {offset}"
-    )]
-    Databases {
-        /// The database that was one too many.
-        db: u32,
-        /// Where its key's type byte stands.
-        offset: u64,
-    },
-}
-
-/// What was computed of a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Summary {
-    /// What `DEBUG DIGEST` prints, in binary.
-    pub digest: Hash,
-    /// The server whose rules it was computed by.
-    pub like: Server,
-    /// Keys in the file.
-    pub keys: u64,
-    /// Keys with an expiry among them. Those that have passed count too, as they do in the server that wrote them: it
-    /// hashes what it holds. A server that loads the file drops them, and prints another digest.
-    pub expires: u64,
-}
-
-/// Reads a file from its start to its end, and computes its digest as `like` would, or else as its writer would.
-///
-/// # Errors
-/// [`Error`].
-pub fn of_rdb<I: Input>(reader: &mut Reader<I>, like: Option<Server>) -> Result<Summary, Error> {
-    let mut writer = Writer::default();
-    let mut summing: Option<(Server, KeyHasher)> = None;
-    let (mut digest, mut keys, mut expires) = (Digest::default(), 0, 0);
-    while let Some(item) = reader.next_item()? {
-        let Item::Entry(entry) = item else {
-            writer.see(&item);
-            continue;
+        let fields = match server.product {
+            Product::Redis if server.has((7, 4), None) => Fields::Marked,
+            Product::Valkey if server.has((9, 0), Some((9, 0))) => Fields::UntilExpired,
+            _ => Fields::Plain,
         };
-        // What the file says of its writer stands before its first key.
-        let (_, hasher) = summing.get_or_insert_with(|| {
-            let server = like.or_else(|| writer.server()).unwrap_or(NEWEST);
-            (server, KeyHasher::new(Rules::of(server)))
-        });
-        hasher.start(reader.key(), entry.kind.data_type(), entry.expiry_ms);
-        let unknown =
-            |key: &[u8], what| Error::Unknown { db: entry.db, key: key.to_vec(), offset: entry.offset, what };
-        reader.decode_value(&mut |key, element| {
-            hasher.element(&element).map_err(|Unknown(what)| unknown(key, what))
-        })?;
-        if !digest.add(entry.db, hasher.finish()) {
-            return Err(Error::Databases { db: entry.db, offset: entry.offset });
-        }
-        keys += 1;
-        expires += u64::from(entry.expiry_ms.is_some());
+        Self { scores, fields }
     }
-    let like = summing.map(|(server, _)| server).or(like).or_else(|| writer.server()).unwrap_or(NEWEST);
-    Ok(Summary { digest: digest.finish(), like, keys, expires })
 }
-
-/// Where neither the file nor the caller says it.
-const NEWEST: Server = Server::redis(8, 6);
 
 /// The digest of a keyspace in the making. The order in which keys and databases come makes no difference.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -153,13 +85,19 @@ impl Digest {
     ///
     /// Source: `computeDatasetDigest` in `src/debug.c`.
     pub fn finish(&self) -> Hash {
-        let mut digest = Hash::default();
-        for (db, keys) in &self.databases {
-            mix(&mut digest, &db.to_be_bytes());
-            xor(&mut digest, keys);
-        }
-        digest
+        self.databases.iter().fold(Hash::default(), with_database)
     }
+
+    /// What it would print for each database if there were no other.
+    pub fn databases(&self) -> impl Iterator<Item = (u32, Hash)> {
+        self.databases.iter().map(|(&db, keys)| (db, with_database(Hash::default(), (&db, keys))))
+    }
+}
+
+fn with_database(mut digest: Hash, (db, keys): (&u32, &Hash)) -> Hash {
+    mix(&mut digest, &db.to_be_bytes());
+    xor(&mut digest, keys);
+    digest
 }
 
 /// An element whose part is not known; what it is.
@@ -173,6 +111,8 @@ pub struct KeyHasher {
     rules: Rules,
     digest: Hash,
     expires: bool,
+    saved_at_ms: u64,
+    expired_fields: u64,
     /// A string that comes in parts.
     string: Option<Sha1>,
     /// Numbers as text.
@@ -182,7 +122,26 @@ pub struct KeyHasher {
 impl KeyHasher {
     /// A hasher for keys, one after the other.
     pub fn new(rules: Rules) -> Self {
-        Self { rules, digest: Hash::default(), expires: false, string: None, text: Vec::new() }
+        Self {
+            rules,
+            digest: Hash::default(),
+            expires: false,
+            saved_at_ms: 0,
+            expired_fields: 0,
+            string: None,
+            text: Vec::new(),
+        }
+    }
+
+    /// The same at that time (milliseconds since the epoch): Valkey leaves out fields whose expiry has passed. Without
+    /// it, none has.
+    pub fn at(self, saved_at_ms: u64) -> Self {
+        Self { saved_at_ms, ..self }
+    }
+
+    /// How many fields were left out so far since their expiry had passed.
+    pub fn expired_fields(&self) -> u64 {
+        self.expired_fields
     }
 
     /// Begins with the key `name`. That it expires counts, when does not.
@@ -223,8 +182,13 @@ impl KeyHasher {
             }
             Element::HashField { field, value, expiry_ms } => {
                 let mut pair = pair(field, value);
-                if self.rules.field_expiries && expiry_ms.is_some() {
-                    xor(&mut pair, &sha1(b"!!hexpire!!"));
+                match (self.rules.fields, expiry_ms) {
+                    (Fields::Marked, Some(_)) => xor(&mut pair, &sha1(b"!!hexpire!!")),
+                    (Fields::UntilExpired, Some(at)) if at < self.saved_at_ms => {
+                        self.expired_fields += 1;
+                        return Ok(());
+                    }
+                    _ => {}
                 }
                 xor(&mut self.digest, &sha1(&pair));
             }

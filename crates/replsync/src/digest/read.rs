@@ -92,9 +92,15 @@ pub fn read<I: Input>(mut reader: Reader<I>, keyspace: &mut Keyspace) -> Result<
             item => about.take(&item),
         }
     }
+    nothing_more(reader)?;
+    Ok(about)
+}
+
+/// That nothing is behind the end of the RDB, to which `reader` has come.
+pub(super) fn nothing_more<I: Input>(reader: Reader<I>) -> Result<(), Error> {
     let offset = reader.offset();
     match reader.into_input().peek(1) {
-        Err(rdb::Error::Truncated { .. }) => Ok(about),
+        Err(rdb::Error::Truncated { .. }) => Ok(()),
         Err(source) => Err(Error::Rdb { source, at: At::default() }),
         Ok(_) => Err(Error::AfterEnd { offset }),
     }
@@ -123,7 +129,7 @@ fn add<I: Input>(
 }
 
 impl About {
-    fn take(&mut self, item: &Item) {
+    pub(super) fn take(&mut self, item: &Item) {
         match item {
             Item::Header { magic, version } => self.format = Some((*magic, *version)),
             Item::Aux { key, value } => match (&key[..], key.strip_suffix(b"-ver")) {

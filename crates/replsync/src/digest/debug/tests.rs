@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::rdb::Slice;
+use crate::rdb::{Reader, Slice};
 
 const LIKE: Server = Server::redis(7, 4);
 
@@ -65,6 +65,23 @@ fn a_field_that_expires_counts_from_redis_7_4_on() {
     }
 }
 
+#[test]
+fn fields_that_had_expired_count_in_redis_and_not_in_valkey() {
+    let hash = |like, fields: &[(&[u8], Option<u64>)]| {
+        let mut hasher = KeyHasher::new(Rules::of(like)).at(1000);
+        hasher.start(b"k", DataType::Hash, None);
+        for &(field, expiry_ms) in fields {
+            hasher.element(&Element::HashField { field, value: b"v", expiry_ms }).expect("a core type");
+        }
+        (hasher.finish(), hasher.expired_fields())
+    };
+    let (all, left) = ([(&b"a"[..], Some(999)), (b"b", Some(1000))], [(&b"b"[..], None)]);
+    let valkey = Server::valkey(9, 0);
+    assert_eq!(hash(valkey, &all), (hash(valkey, &left).0, 1));
+    assert_eq!(hash(Server::redis(8, 6), &all).1, 0);
+    assert_ne!(hash(Server::redis(8, 6), &all).0, hash(Server::redis(8, 6), &all[1..]).0);
+}
+
 /// `json`, a value of the module type whose name is packed into the id, as a file.
 fn with_module(id: u64) -> Vec<u8> {
     let mut file = b"REDIS0004\xfe\x02\x07\x04json\x81".to_vec();
@@ -84,12 +101,13 @@ fn values_of_unknown_modules_are_refused_by_name() {
         };
         name.iter().fold(0, |id, &byte| id << 6 | u64::from(index(byte))) << 10 | 3
     };
-    let refused = of_rdb(&mut Reader::new(Slice::new(&with_module(id(b"vectorset")))), None);
+    let refused = of_rdb(Reader::new(Slice::new(&with_module(id(b"vectorset")))), None);
     let text = refused.expect_err("vector sets are hashed by their module").to_string();
     assert!(text.contains("\"json\"") && text.contains("database 2") && text.contains("vectorset"), "{text}");
     // what Redis Stack 7.4 answered to DEBUG DIGEST after JSON.SET json $ 1 in database 2
-    let known = of_rdb(&mut Reader::new(Slice::new(&with_module(id(b"ReJSON-RL")))), None).expect("known");
-    assert_eq!((known.keys, known.like), (1, Server::redis(2, 6)));
+    let known = of_rdb(Reader::new(Slice::new(&with_module(id(b"ReJSON-RL")))), None).expect("known");
+    assert_eq!((known.databases[&2].keys, known.like), (1, Server::redis(2, 6)));
+    assert_eq!(known.databases[&2].digest, known.digest);
     let answer = "6b0dc588460343a1b2f03dbdfdff945942037a46";
     assert_eq!(known.digest.map(|byte| format!("{byte:02x}")).concat(), answer);
 }
