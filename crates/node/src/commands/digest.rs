@@ -1,5 +1,7 @@
 //! `replsync-node digest SOURCE`
 
+mod debug;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -26,14 +28,36 @@ pub async fn run(
     bar: Option<ProgressBar>,
 ) -> Result<ExitCode, Failure> {
     let path = path(&args.source)?;
-    match args.algorithm {
-        Algorithm::Replsync1 => {}
-        Algorithm::DebugDigest => return Err(Failure::usage("--algorithm debug-digest does not work yet")),
-    }
     let shown = Shown { output, stderr, bar };
+    match args.algorithm {
+        Algorithm::Replsync1 if args.like.is_some() => {
+            return Err(Failure::usage(
+                "--like is for --algorithm debug-digest: replsync-1 is the same for all",
+            ));
+        }
+        Algorithm::DebugDigest if args.slots => {
+            return Err(Failure::usage("--slots is not for --algorithm debug-digest, which knows no slots"));
+        }
+        Algorithm::DebugDigest => return debug::run(args, shown, path).await,
+        Algorithm::Replsync1 => {}
+    }
+    let slots = args.slots;
+    let read = of_file(shown, path, move |file| add_up(file, slots)).await?;
+    let (keyspace, about) = read.map_err(|error| failure(&args.source, &error))?;
+    let text = text(&args.source, &keyspace, &about);
+    output::result(output, &Document::new(&args.source, &keyspace, &about, args.slots), &text)?;
+    Ok(ExitCode::Done)
+}
+
+/// Opens the file and does `work` with it, while its progress is shown.
+async fn of_file<T: Send + 'static>(
+    shown: Shown<'_>,
+    path: PathBuf,
+    work: impl FnOnce(&RdbFile) -> T + Send + 'static,
+) -> Result<T, Failure> {
     // Opening a file may take as long as reading it: a pipe waits for who writes to it.
     let opened = Arc::new(OnceLock::<RdbFile>::new());
-    let (looked_at, slots) = (Arc::clone(&opened), args.slots);
+    let looked_at = Arc::clone(&opened);
     let look = move || Bytes {
         what: "adding up".to_owned(),
         done: looked_at.get().map_or(0, RdbFile::read_bytes),
@@ -41,15 +65,11 @@ pub async fn run(
     };
     let work = move || {
         let file = RdbFile::open(&path)?;
-        Ok(add_up(opened.get_or_init(|| file), slots))
+        Ok(work(opened.get_or_init(|| file)))
     };
-    let read = offline::run(shown, look, work).await?;
-    let read = read
-        .map_err(|error: files::Error| Failure { message: error.to_string(), code: ExitCode::Unreachable })?;
-    let (keyspace, about) = read.map_err(|error| failure(&args.source, &error))?;
-    let text = text(&args.source, &keyspace, &about);
-    output::result(output, &Document::new(&args.source, &keyspace, &about, args.slots), &text)?;
-    Ok(ExitCode::Done)
+    offline::run(shown, look, work)
+        .await?
+        .map_err(|error: files::Error| Failure { message: error.to_string(), code: ExitCode::Unreachable })
 }
 
 /// The file that is named, unless it is a server.
@@ -148,11 +168,7 @@ impl<'a> Document<'a> {
             databases: keyspace.databases().map(database).collect(),
             rdb_version: about.format.map(|(_, version)| version),
             writer: about.writer.as_deref(),
-            checksum: about.checksum.map(|checksum| match checksum {
-                Checksum::Verified => "verified",
-                Checksum::NotSummed(_) => "not_summed",
-                Checksum::None => "none",
-            }),
+            checksum: checksum(about),
             left_out: LeftOut {
                 module_aux: about.module_aux,
                 scripts: about.scripts,
@@ -160,6 +176,14 @@ impl<'a> Document<'a> {
             },
         }
     }
+}
+
+fn checksum(about: &About) -> Option<&'static str> {
+    about.checksum.map(|checksum| match checksum {
+        Checksum::Verified => "verified",
+        Checksum::NotSummed(_) => "not_summed",
+        Checksum::None => "none",
+    })
 }
 
 impl Sums {
@@ -172,10 +196,7 @@ impl Sums {
 
 /// What people read.
 fn text(source: &str, keyspace: &Keyspace, about: &About) -> String {
-    let mut text = String::new();
-    let format = about.format.map(|(magic, version)| format!("{} {version}", magic.as_str()));
-    let writer = about.writer.as_deref().unwrap_or("an unknown server");
-    let _ = writeln!(text, "{source}: RDB {}, written by {writer}", format.unwrap_or_default());
+    let mut text = headline(source, about);
     let _ = writeln!(text, "data         {}", keyspace.data());
     let _ = writeln!(text, "expiries     {}", keyspace.expiries());
     let functions = counted(keyspace.functions(), "function library", "function libraries");
@@ -198,10 +219,23 @@ fn text(source: &str, keyspace: &Keyspace, about: &About) -> String {
     for (number, one, many) in left_out.into_iter().filter(|(number, ..)| *number > 0) {
         let _ = writeln!(text, "left out     {}", counted(number, one, many));
     }
-    if about.checksum == Some(Checksum::None) {
-        let _ = writeln!(text, "the file has no checksum: nobody can tell whether it is as it was written");
-    }
+    text.push_str(last_line(about));
     text
+}
+
+/// Which file it is.
+fn headline(source: &str, about: &About) -> String {
+    let format = about.format.map(|(magic, version)| format!("{} {version}", magic.as_str()));
+    let writer = about.writer.as_deref().unwrap_or("an unknown server");
+    format!("{source}: RDB {}, written by {writer}\n", format.unwrap_or_default())
+}
+
+/// What is to be said of a file without a checksum.
+fn last_line(about: &About) -> &'static str {
+    match about.checksum {
+        Some(Checksum::None) => "the file has no checksum: nobody can tell whether it is as it was written\n",
+        _ => "",
+    }
 }
 
 fn counts(tally: &Tally) -> String {
