@@ -3,17 +3,21 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use replsync::digest::debug::{self, Error, Summary, of_rdb};
 use replsync::rdb::{Reader, Slice};
 use replsync::server::Server;
-use replsync_tests::client::{Batch, Conn};
+use replsync_tests::client::{Batch, Conn, text};
 use replsync_tests::digest::debug_digest;
 use replsync_tests::fill::fill;
+use replsync_tests::node::Node;
 use replsync_tests::server::{Options, TestServer, program};
+use serde_json::Value;
 
 const SEED: u64 = 20_261_124;
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What `scripts/fixtures.py` had that server write: `all` encodings that it has, or the `odd` values.
 fn fixture(what: &str, name: &str) -> Result<Vec<u8>> {
@@ -56,6 +60,15 @@ fn check(server: &TestServer, what: &str) -> Result<Vec<u8>> {
     ensure!(keys == server.client(0).keys()?, "{}, {what}: {keys} keys in the file", server.name());
     agree_with_check_rdb(server)?;
     Ok(rdb)
+}
+
+/// What the binary says of the server's file.
+fn told(server: &TestServer, args: &[&str]) -> Result<Value> {
+    let file = server.folder().join("dump.rdb").display().to_string();
+    let base = ["digest", "--algorithm", "debug-digest", "--json", "--no-progress", &file];
+    let ended = Node::run(&[&base, args].concat(), PATIENCE)?;
+    ensure!(ended.code == Some(0), "{ended:?}");
+    Ok(serde_json::from_str(&ended.stdout)?)
 }
 
 /// The server's own checker finds nothing to say against the file.
@@ -117,6 +130,11 @@ fn equals_the_server(name: &str) -> Result<()> {
     fill(&server.url(), 1_500, SEED)?;
     scores(&server, 3_000, SEED)?;
     check(&server, "a random keyspace")?;
+    let (said, theirs) = (told(&server, &[])?, debug_digest(&mut server.client(0))?);
+    ensure!(said["digest"] == theirs.as_str() && said["algorithm"] == "debug-digest", "{said}");
+    let like = if server.version().redis_at_least(7, 2) { "redis-7.0" } else { "redis-7.2" };
+    let said = told(&server, &["--like", like])?;
+    ensure!(said["digest"] != theirs.as_str() && said["like"] == format!("{like}.0"), "{said}");
 
     let odd = fixture("odd", name)?;
     let args = ["--rdbchecksum", "no", "--rdbcompression", "no", "--maxmemory-policy", "allkeys-lfu"];
@@ -169,10 +187,10 @@ fn slots_of_a_cluster_make_no_difference() -> Result<()> {
     for name in ["redis-7.4", "redis-8.6", "valkey-8.1", "valkey-9"] {
         let server = TestServer::start_with(name, &Options::default().args(&["--cluster-enabled", "yes"]));
         server.client(0).words("CLUSTER ADDSLOTSRANGE 0 16383")?;
-        while !replsync_tests::client::text(&server.client(0).words("CLUSTER INFO")?)
-            .contains("cluster_state:ok")
-        {
-            std::thread::sleep(std::time::Duration::from_millis(10));
+        let deadline = Instant::now() + PATIENCE;
+        while !text(&server.client(0).words("CLUSTER INFO")?).contains("cluster_state:ok") {
+            ensure!(Instant::now() < deadline, "{name} does not become a cluster");
+            std::thread::sleep(Duration::from_millis(10));
         }
         let mut batch = Batch::default();
         for number in 0..200 {
@@ -229,6 +247,141 @@ fn vector_sets_are_refused_by_name() -> Result<()> {
         );
         conn.words("DEL vectors")?;
         check(&server, "without the vector set")?;
+    }
+    Ok(())
+}
+
+/// What a keyspace is filled with, and what it is filled with instead.
+type Pair = (&'static [&'static str], &'static [&'static str]);
+
+/// Two keyspaces that differ for clients, and not for DEBUG DIGEST: what docs/formats/debug-digest.md warns of.
+const ALIKE: [Pair; 14] = [
+    // when a key expires
+    (&["SET k v", "PEXPIREAT k 4102444800000"], &["SET k v", "PEXPIREAT k 4202444800000"]),
+    // groups, and where they are
+    (&["XADD s 1-1 a b", "XGROUP CREATE s g 0"], &["XADD s 1-1 a b"]),
+    (&["XADD s 1-1 a b", "XGROUP CREATE s g 0"], &["XADD s 1-1 a b", "XGROUP CREATE s g 1-1"]),
+    // pending entries, consumers
+    (
+        &["XADD s 1-1 a b", "XGROUP CREATE s g 0", "XREADGROUP GROUP g ann STREAMS s >"],
+        &["XADD s 1-1 a b", "XGROUP CREATE s g 1-1"],
+    ),
+    // last ids, and what was deleted
+    (&["XADD s 1-1 a b", "XSETID s 9-9"], &["XADD s 1-1 a b"]),
+    (&["XADD s 1-1 a b", "XADD s 1-2 a b", "XDEL s 1-2"], &["XADD s 1-1 a b"]),
+    // what looks like the id of an entry may be a field or a value of the one before it
+    (&["XADD s 1-1 a b", "XADD s 2-1 c d", "XADD s 3-1 e f"], &["XADD s 1-1 a b 2.1 c d 3.1 e f"]),
+    // the mark of an expiry may be a member of a set
+    (&["SADD s a !!expire!!"], &["SADD s a", "PEXPIREAT s 4102444800000"]),
+    // hints for eviction
+    (&["SET k v", "OBJECT IDLETIME k"], &["SET k v", "GET k"]),
+    // from 7.0 on
+    (&["FUNCTION LOAD #!lua_name=l\nredis.register_function('f',function()return_1_end)"], &[]),
+    // from 7.4 on, in Redis: when a field expires
+    (
+        &["HSET h f v", "HPEXPIREAT h 4102444800000 FIELDS 1 f"],
+        &["HSET h f v", "HPEXPIREAT h 4202444800000 FIELDS 1 f"],
+    ),
+    // encodings
+    (&["SADD s 1 2 x", "SREM s x"], &["SADD s 1 2"]),
+    (&["APPEND k 1", "APPEND k 2"], &["SET k 12"]),
+    (&["RPUSH l 1 2 3"], &["RPUSH l 3", "LPUSH l 2", "LPUSH l 1"]),
+];
+
+/// Two keyspaces that differ for DEBUG DIGEST, too.
+const UNLIKE: [Pair; 9] = [
+    (&["SET k v"], &["SET k w"]),
+    (&["SET k v"], &["SET l v"]),
+    (&["SET k v"], &["SET k v", "PEXPIREAT k 4102444800000"]),
+    (&["SELECT 1", "SET k v"], &["SELECT 2", "SET k v"]),
+    (&["RPUSH l a b"], &["RPUSH l b a"]),
+    (&["RPUSH k a"], &["SADD k a"]),
+    (&["ZADD z 1 a"], &["ZADD z 1.0000000000000002 a"]),
+    (&["XADD s 1-1 a b"], &["XADD s 1-2 a b"]),
+    (&["HSET h a b"], &["HSET h b a"]),
+];
+
+/// The digest after these commands, the server's and ours; nothing where it does not know one of them.
+fn after(server: &TestServer, commands: &[&str]) -> Result<Option<String>> {
+    let mut conn = server.client(0);
+    conn.words("FLUSHALL")?;
+    if server.version().is_7_0() {
+        conn.words("FUNCTION FLUSH")?;
+    }
+    for command in commands {
+        // words have no spaces: in a library they are underlined
+        let words: Vec<String> = command
+            .split(' ')
+            .map(|word| match word.starts_with("#!") {
+                true => word.replace('_', " ").replace("register function", "register_function"),
+                false => word.to_owned(),
+            })
+            .collect();
+        match conn.call(&words) {
+            Err(error) if format!("{error:#}").to_lowercase().contains("unknown command") => return Ok(None),
+            reply => reply.with_context(|| (*command).to_owned())?,
+        };
+    }
+    let theirs = debug_digest(&mut conn)?;
+    let ours = hex(digest(&server.save()?, None)?.digest);
+    ensure!(ours == theirs, "{}: {ours} is not {theirs} after {commands:?}", server.name());
+    Ok(Some(ours))
+}
+
+#[test]
+fn it_sees_what_it_sees_and_no_more() -> Result<()> {
+    let mut alike = 0;
+    for name in ["redis-5.0", "redis-8.6", "valkey-9"] {
+        let server = TestServer::start(name, &[]);
+        for (one, other) in ALIKE {
+            let (one_digest, other_digest) = (after(&server, one)?, after(&server, other)?);
+            if one_digest.is_some() && other_digest.is_some() {
+                ensure!(one_digest == other_digest, "{name} tells {one:?} from {other:?}");
+                alike += 1;
+            }
+        }
+        for (one, other) in UNLIKE {
+            ensure!(after(&server, one)? != after(&server, other)?, "{name}: {one:?} and {other:?}");
+        }
+    }
+    ensure!(alike == 12 + 2 * ALIKE.len(), "{alike}");
+    Ok(())
+}
+
+/// What is past its expiry and not yet gone: keys count everywhere, hash fields in Redis and not in Valkey.
+#[test]
+fn what_has_expired_counts_as_the_server_counts_it() -> Result<()> {
+    for (name, fields_count) in
+        [("redis-5.0", true), ("redis-7.4", true), ("redis-8.6", true), ("valkey-9", false)]
+    {
+        let server = TestServer::start(name, &[]);
+        let mut conn = server.client(0);
+        conn.words("DEBUG SET-ACTIVE-EXPIRE 0")?;
+        conn.words("SET k v PX 1")?;
+        conn.words("SET other v")?;
+        let before = debug_digest(&mut conn)?;
+        // the file says when it was saved in whole seconds
+        let second = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map(|since| since.as_secs());
+        let deadline = second()? + 1;
+        while second()? <= deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        check(&server, "an expired key")?;
+        ensure!(debug_digest(&mut conn)? == before, "{name} leaves an expired key out");
+        if !server.version().has_field_ttl() {
+            continue;
+        }
+        for (key, long) in [("packed", "v".to_owned()), ("table", "v".repeat(100))] {
+            conn.call(&["HSET", key, "gone", "1", "stays", &long])?;
+            conn.call(&["HPEXPIRE", key, "1", "FIELDS", "1", "gone"])?;
+        }
+        let deadline = second()? + 1;
+        while second()? <= deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        check(&server, "expired fields")?;
+        let said = told(&server, &[])?;
+        ensure!(said["expired_fields"] == if fields_count { 0 } else { 2 }, "{name}: {said}");
     }
     Ok(())
 }

@@ -216,7 +216,7 @@ impl KeyHasher {
             }
             Element::ModuleValue { id } => {
                 if !adds_nothing(id) {
-                    return Err(Unknown(format!("of the module type {id}")));
+                    return Err(Unknown(format!("a value of the module type {id}")));
                 }
             }
         }
