@@ -2,13 +2,11 @@
 //! Equal elements have equal bytes, whatever the encoding of their value.
 
 use super::text::{both, quoted};
-use crate::rdb::{ArrayValue, Element, StreamId};
+use crate::rdb::{ArrayValue, Element, ModulePart, StreamId};
 
 /// An element's nature, in the order in which differences are looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Part {
-    /// A string, whole.
-    Text,
     /// An item of a list, by its index.
     Item,
     /// A member of a set.
@@ -29,15 +27,16 @@ pub enum Part {
     InsertIndex,
     /// An element of an array, by its index; its type and value.
     ArrayItem,
-    /// A module's value, whole.
+    /// The module's type, and the version of its encoding.
     Module,
+    /// A part of a module's value, by its index; its type and content.
+    ModulePart,
 }
 
 impl Part {
     /// The word for it in machine-readable output.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Text => "string",
             Self::Item => "item",
             Self::Member | Self::Scored => "member",
             Self::Field => "field",
@@ -48,6 +47,7 @@ impl Part {
             Self::InsertIndex => "insert_index",
             Self::ArrayItem => "element",
             Self::Module => "module",
+            Self::ModulePart => "part",
         }
     }
 }
@@ -57,7 +57,7 @@ const NO_EXPIRY: u64 = u64::MAX;
 /// Before the consumer of a pending entry, so that one without a name is not nobody.
 const OWNED: u8 = b'c';
 
-/// Takes apart an element of a value that is neither a string nor a module's: nature, name and content, each of the two
+/// Takes apart an element of a value that is no string: nature, name and content, each of the two
 /// in pieces that belong behind each other. `index` counts the elements before it; `meant` takes shifts off the
 /// expiries of hash fields. What does not count, as the room's documentation says, is left out.
 pub(super) fn take_apart(
@@ -104,11 +104,21 @@ pub(super) fn take_apart(
                 }
             }
         }
-        Element::StreamConsumer { .. }
-        | Element::StreamIdmp(_)
-        | Element::StringPart(_)
-        | Element::ModuleValue { .. }
-        | Element::ModulePart(_) => {}
+        Element::ModuleValue { id } => give(Part::Module, &[], &[format!("{id}, version {}", id.encoding_version()).as_bytes()]),
+        Element::ModulePart(part) => {
+            // The type comes before it.
+            let name = index.saturating_sub(1).to_be_bytes();
+            let give =
+                |text: &str, content: &[u8]| give(Part::ModulePart, &[&name], &[text.as_bytes(), content]);
+            match part {
+                ModulePart::Signed(number) => give("signed ", number.to_string().as_bytes()),
+                ModulePart::Unsigned(number) => give("unsigned ", number.to_string().as_bytes()),
+                ModulePart::Float(number) => give("float ", format!("{number:?}").as_bytes()),
+                ModulePart::Double(number) => give("double ", format!("{number:?}").as_bytes()),
+                ModulePart::String(text) => give("text ", text),
+            }
+        }
+        Element::StreamConsumer { .. } | Element::StreamIdmp(_) | Element::StringPart(_) => {}
     }
 }
 
@@ -135,8 +145,8 @@ impl<'a> One<'a> {
     pub fn subject(&self) -> String {
         let name = self.name;
         match self.part {
-            Part::Text => "text".to_owned(),
-            Part::Module => "the module's value".to_owned(),
+            Part::Module => "module".to_owned(),
+            Part::ModulePart => format!("part {}", number(name)),
             Part::Item => format!("item {}", number(name)),
             Part::Member | Part::Scored => format!("member {}", quoted(name)),
             Part::Field => format!("field {}", quoted(name)),
@@ -161,9 +171,9 @@ impl<'a> One<'a> {
         }
     }
 
-    /// The index in its list or array.
+    /// The index in its list, array or module value.
     pub fn index(&self) -> Option<u64> {
-        matches!(self.part, Part::Item | Part::ArrayItem).then(|| number(self.name))
+        matches!(self.part, Part::Item | Part::ArrayItem | Part::ModulePart).then(|| number(self.name))
     }
 
     /// The id of its entry in a stream.
@@ -184,7 +194,7 @@ impl<'a> One<'a> {
     pub fn contents(&self, other: &One<'_>) -> String {
         let (a, b) = (self.content, other.content);
         match self.part {
-            Part::Text | Part::Module | Part::Item | Part::Member | Part::ArrayItem => both(a, b),
+            Part::Item | Part::Member | Part::ArrayItem | Part::Module | Part::ModulePart => both(a, b),
             Part::Scored => format!("{} and {}", float_text(a), float_text(b)),
             Part::Field => match (split_expiry(a), split_expiry(b)) {
                 ((_, a), (_, b)) if a != b => both(a, b),
@@ -206,7 +216,7 @@ impl<'a> One<'a> {
         let content = self.content;
         Some(match self.part {
             Part::Member => return None,
-            Part::Text | Part::Module | Part::Item | Part::ArrayItem => quoted(content),
+            Part::Item | Part::ArrayItem | Part::Module | Part::ModulePart => quoted(content),
             Part::Scored => float_text(content),
             Part::Field => quoted(split_expiry(content).1),
             Part::Entry => format!("{} fields", texts(content).count() / 2),

@@ -49,7 +49,7 @@ pub struct ElementDifference {
     pub part: Part,
     /// The name of a member, a field, a group, or a pending entry's group, unless it is longer than 1 MiB.
     pub name: Option<Vec<u8>>,
-    /// The index in a list or an array.
+    /// The index in a list, an array or a module's value.
     pub index: Option<u64>,
     /// The id of a stream entry or of a pending one.
     pub id: Option<StreamId>,

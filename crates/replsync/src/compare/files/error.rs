@@ -61,16 +61,6 @@ pub enum Error {
         /// How many are held at most.
         limit: usize,
     },
-    /// A module's value that is too long to be held.
-    #[error("{}: the module's value has more than {limit} bytes{at}", path.display())]
-    Module {
-        /// The file.
-        path: PathBuf,
-        /// Database and key.
-        at: At,
-        /// How many can be held.
-        limit: usize,
-    },
     /// A file was not the same when it was read again.
     #[error("{} changed while it was read: compare again when nobody writes to it", path.display())]
     Changed {

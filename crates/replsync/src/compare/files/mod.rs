@@ -43,10 +43,13 @@ use value::Values;
 /// Differences are handed on by database and key as long as they take no more than this; then they come in batches.
 const SORTED_BYTES: usize = 16 << 20;
 
+/// In less memory a large file would be read thousands of times.
+const MEMORY_BYTES_MIN: u64 = 64 * 1024;
+
 /// How to compare.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// What may be held of keys and elements that may differ. More makes fewer passes.
+    /// What may be held of keys and elements that may differ: 64 KiB at least. More makes fewer passes.
     pub memory_bytes: u64,
     /// So many elements of a key are named at most; more are counted.
     pub elements_max: usize,
@@ -67,6 +70,13 @@ impl Default for Options {
             limits: Limits::default(),
             now_ms: i64::try_from(crate::clock::now_ms()).unwrap_or(i64::MAX),
         }
+    }
+}
+
+impl Options {
+    /// So many keys, or elements of a value, may be held.
+    fn records_max<T>(&self) -> u64 {
+        self.memory_bytes.max(MEMORY_BYTES_MIN) / 2 / size_of::<Record<T>>() as u64
     }
 }
 
@@ -198,7 +208,7 @@ impl Comparison<'_> {
     fn run(mut self) -> Result<Summary, Error> {
         let progress = self.found.progress;
         self.functions()?;
-        let records_max = self.found.options.memory_bytes / 2 / size_of::<Record<Spot>>() as u64;
+        let records_max = self.found.options.records_max::<Spot>();
         let plan = Plan::new(&self.seen[0].sums, &self.seen[1].sums, records_max);
         let passes = 1 + plan.shares().len();
         for (share, pass) in plan.shares().iter().zip(2..) {
@@ -293,8 +303,6 @@ impl Comparison<'_> {
         if type_a != type_b {
             difference.kind = Kind::Type;
             difference.what = format!("{} and {}", type_a.name(), type_b.name());
-        } else if type_a == DataType::Module {
-            difference.what = values.modules()?.unwrap_or_default();
         } else if type_a == DataType::String {
             if let Some((what, text)) = values.texts()? {
                 (difference.what, difference.text) = (what, Some(text));

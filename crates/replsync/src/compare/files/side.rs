@@ -8,6 +8,7 @@ use xxhash_rust::xxh3::{xxh3_128, xxh3_128_with_seed};
 use super::error::{At, Error};
 use super::narrow::{Plan, Record, Records, Share, Sums};
 use super::progress::Progress;
+use crate::compare::elements::take_apart;
 use crate::digest::replsync_1::{KeyHasher, Sum};
 use crate::files::{self, RdbFile, Stream};
 use crate::rdb::{self, Buffered, Checksum, Element, Entry, Item, Kind, Limits, Magic, Place, Reader};
@@ -16,8 +17,6 @@ use crate::rdb::{self, Buffered, Checksum, Element, Entry, Item, Kind, Limits, M
 const FUNCTIONS_MAX: usize = 10_000;
 /// … and so much of the code of each.
 const CODE_BYTES_MAX: usize = 2 * 1024;
-/// A module's value is held whole, since nobody else knows its elements.
-const MODULE_BYTES_MAX: usize = 512 << 20;
 
 /// A file, and how to read it.
 #[derive(Clone, Copy, Debug)]
@@ -183,19 +182,6 @@ impl<'a> Side<'a> {
         })
     }
 
-    /// The bytes of a module's value, which are all that can be compared of it.
-    pub fn module<'r>(&self, reader: &'r mut FileReader, db: u32) -> Result<&'r [u8], Error> {
-        let (key, raw) = match reader.key_and_raw_value(MODULE_BYTES_MAX) {
-            Ok(read) => read,
-            Err(source) => return Err(self.error(source, None)),
-        };
-        raw.ok_or_else(|| Error::Module {
-            path: self.file.path().to_owned(),
-            at: At(Some((db, key.to_vec()))),
-            limit: MODULE_BYTES_MAX,
-        })
-    }
-
     /// Reads the whole file, item by item, and checks that nothing follows.
     fn scan(&self, mut each: impl FnMut(&mut FileReader, Item) -> Result<(), Error>) -> Result<(), Error> {
         let mut reader = self.file.reader(self.limits);
@@ -221,13 +207,16 @@ impl<'a> Side<'a> {
     ) -> Result<(u128, u128), Error> {
         let id = id(entry.db, reader.key());
         hasher.start(reader.key(), entry.expiry_ms);
-        let mut module = 0;
-        match entry.kind {
-            Kind::Module => module = xxh3_128(self.module(reader, entry.db)?),
-            _ => self.elements(reader, entry.db, |element| hasher.element(&element))?,
-        }
+        let (mut index, mut module) = (0, Sum::default());
+        self.elements(reader, entry.db, |element| {
+            hasher.element(&element);
+            if entry.kind == Kind::Module {
+                module += module_part(index, element);
+                index += 1;
+            }
+        })?;
         let mut digest = hasher.finish(entry.kind.data_type());
-        digest.data += Sum(module);
+        digest.data += module;
         let mut bytes = [0; 48];
         bytes[..16].copy_from_slice(&id.to_le_bytes());
         bytes[16..32].copy_from_slice(&digest.data.0.to_le_bytes());
@@ -266,6 +255,13 @@ impl<'a> Side<'a> {
             Err(source) => Error::Rdb { path: self.file.path().to_owned(), at, source },
         }
     }
+}
+
+/// The digest of a part of a module's value. They come in an order.
+fn module_part(index: u64, element: Element<'_>) -> Sum {
+    let mut bytes = Vec::new();
+    take_apart(index, element, |at| at, |_, name, content| bytes = [name, content].concat().concat());
+    Sum(xxh3_128(&bytes))
 }
 
 /// The name of a library, as the first line of its code says it: `#!lua name=mylib`.

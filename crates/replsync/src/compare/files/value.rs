@@ -75,17 +75,6 @@ impl Values<'_> {
         Ok(text)
     }
 
-    /// What differs between two values of a module: only the module could tell more.
-    pub fn modules(&self) -> Result<Option<String>, Error> {
-        let [a, b] = [0, 1].map(|side| {
-            let (mut reader, entry) = self.sides[side].open(&self.records[side], self.seen[side])?;
-            let raw = self.sides[side].module(&mut reader, entry.db)?;
-            Ok::<_, Error>((xxh3_128(raw), raw.len()))
-        });
-        let ((a, a_len), (b, b_len)) = (a?, b?);
-        Ok((a != b).then(|| format!("the module's {a_len} and {b_len} bytes are not the same")))
-    }
-
     fn read(&self, side: usize, give: impl FnMut(Element<'_>)) -> Result<(), Error> {
         let (reading, record) = (&self.sides[side], &self.records[side]);
         let (mut reader, entry) = reading.open(record, self.seen[side])?;
@@ -94,9 +83,9 @@ impl Values<'_> {
 
     /// What differs between two values that consist of elements.
     pub fn elements(&self, options: &Options) -> Result<Elements, Error> {
-        let records_max = options.memory_bytes / 2 / size_of::<Record<u64>>() as u64;
+        let records_max = options.records_max::<u64>();
         let mut chosen = Chosen { max: options.elements_max, found: Vec::new(), count: 0 };
-        let each_max = usize::try_from(records_max / 2).unwrap_or(usize::MAX).max(64);
+        let each_max = usize::try_from(records_max / 2).unwrap_or(usize::MAX);
         match (self.gather(0, each_max)?, self.gather(1, each_max)?) {
             (Gathered::Records(mut a), Gathered::Records(mut b)) => {
                 unlike(a.sort(), b.sort(), |found| chosen.add(found))?;
