@@ -41,7 +41,7 @@ pub(super) fn types(html: &mut String, summary: &Summary) {
     let mut types = summary.types();
     types.sort_by_key(|(_, counts, _)| std::cmp::Reverse(counts.bytes));
     stacked(html, &types, summary.totals.bytes);
-    let titles = ["Type and encoding", ">Keys", ">Elements", "<Most in one", ">Bytes", "<Share"];
+    let titles = ["Type and encoding", ">Keys", ">Bytes", "<Share", ">Elements", "<Most in one"];
     let mut table = Table::begin(html, "Types and encodings", &titles);
     for (name, counts, groups) in &types {
         table.sums();
@@ -53,7 +53,7 @@ pub(super) fn types(html: &mut String, summary: &Summary) {
             };
             let share = percent(counts.bytes, summary.totals.bytes);
             let bytes = human_bytes(counts.bytes);
-            [thousands(counts.keys), elements(counts.elements), elements(most), bytes, share]
+            [thousands(counts.keys), bytes, share, elements(counts.elements), elements(most)]
         };
         let most = groups.iter().map(|group| group.elements_max).max().unwrap_or(0);
         // One encoding needs no sum.
