@@ -61,15 +61,17 @@ pub struct Inspect {
 impl Inspect {
     /// As the library wants it.
     pub fn options(&self) -> Options {
+        // Without a summary nothing but the keys is wanted.
+        let has_summary = !self.keys || self.html.is_some();
         Options {
             filter: Filter {
                 glob: self.glob.as_ref().map(|glob| Glob::new(&glob.clone().into_vec())),
                 types: self.types.iter().map(|name| TypeFilter::named(name)).collect(),
                 databases: self.databases.clone(),
             },
-            top: self.top as usize,
+            top: if has_summary { self.top as usize } else { 0 },
             delimiter: self.delimiter.clone().into_bytes(),
-            prefix_depth: self.prefix_depth as usize,
+            prefix_depth: if has_summary { self.prefix_depth as usize } else { 0 },
             prefixes_max: self.prefix_limit as usize,
             now_ms: now_ms(),
         }
