@@ -33,6 +33,7 @@ pub enum Command {
     Digest(Digest),
     Compare(Compare),
     Inspect(Inspect),
+    Verify(Verify),
 }
 
 /// How results, progress and logs are shown.
@@ -210,6 +211,40 @@ pub struct Doctor {
     pub from_password: FromPassword,
     #[command(flatten)]
     pub to_password: ToPassword,
+}
+
+const VERIFY_EXAMPLES: &str = "\
+Examples:
+  replsync-node verify /backups/dump.rdb
+  replsync-node verify /backups '/mnt/nfs/**/*.rdb' --json
+  zstdcat dump.rdb.zst | replsync-node verify -
+
+Exit codes: 0 all sound · 1 something is corrupt · 2 wrong usage, nothing to verify, or an AOF
+            3 a file cannot be read, or changed meanwhile · 4 stopped by a signal";
+
+/// Say whether RDB files are sound, and what is wrong with them and where
+///
+/// Checks the structure of every value, the checksum, the sizes of databases, that no key is twice in a database, and that
+/// nothing follows the end. Goes on after what is wrong where the rest can still be told apart. Files are read, never
+/// mapped: one that is cut, or whose server goes away, is an error and no crash. A file that was changed while it was read
+/// is not sound.
+#[derive(Debug, clap::Args)]
+#[command(after_help = VERIFY_EXAMPLES)]
+pub struct Verify {
+    /// RDB files; folders, for all files in them and below that end in .rdb or start as an RDB does; patterns with *, ?,
+    /// [...] and **; - for standard input
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// How many threads work [default: as many as there are cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub jobs: Option<u16>,
+    /// Memory for the search for keys that are twice in a database; files whose keys need more (8 bytes a key) are read
+    /// several times
+    #[arg(long, value_name = "BYTES", default_value_t = 64 * 1024 * 1024)]
+    pub duplicates_bytes: usize,
+    /// How many findings to keep for each file; the rest is counted
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub max_findings: usize,
 }
 
 #[derive(Debug, clap::Args)]

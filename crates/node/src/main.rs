@@ -49,5 +49,6 @@ async fn run(args: &Args, stderr: &Stderr, bar: Option<ProgressBar>) -> Result<E
         Command::Digest(digest) => commands::digest::run(digest, &args.output, stderr, bar).await,
         Command::Compare(compare) => commands::compare::run(compare, &args.output, stderr, bar).await,
         Command::Inspect(inspect) => commands::inspect::run(inspect, &args.output, stderr, bar).await,
+        Command::Verify(verify) => commands::verify::run(verify, &args.output, stderr, bar).await,
     }
 }

@@ -72,6 +72,12 @@ const CRC16: [u16; 256] = {
     table
 };
 
+/// The checksum of two pieces one after the other, from the checksum of each and the length of the second: pieces of a
+/// file can be summed by several threads.
+pub fn combine(first: u64, second: u64, second_len: u64) -> u64 {
+    crc_fast::checksum_combine(CrcAlgorithm::Crc64Redis, first, second, second_len)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,6 +120,15 @@ mod tests {
             crc.update(&bytes[..cut]);
             crc.update(&bytes[cut..]);
             prop_assert_eq!(crc.value(), crc64::crc64(0, &bytes));
+        }
+
+        #[test]
+        fn checksums_of_pieces_combine(first: Vec<u8>, second: Vec<u8>, third: Vec<u8>) {
+            let whole = crc64::crc64(0, &[&first[..], &second, &third].concat());
+            let two = combine(crc64(&first), crc64(&second), second.len() as u64);
+            prop_assert_eq!(combine(two, crc64(&third), third.len() as u64), whole);
+            let rest = combine(crc64(&second), crc64(&third), third.len() as u64);
+            prop_assert_eq!(combine(crc64(&first), rest, (second.len() + third.len()) as u64), whole);
         }
     }
 }

@@ -4,7 +4,7 @@
 //!
 //! | floor | rooms | |
 //! | --- | --- | --- |
-//! | 6 | [`inspect`], [`migrate`] | features, told as a story |
+//! | 6 | [`verify`], [`inspect`], [`migrate`] | features, told as a story |
 //! | 4 | [`digest`], [`compare`], [`apply`] | digests of keyspaces; two keyspaces compared; writing into a target |
 //! | 3 | [`files`], [`clock`], [`endpoint`], [`channel`], [`spool`], [`link`] | drivers: RDB files, connections, bounded queues, the replica link |
 //! | 2 | [`psync`], [`command`] | sans-IO: the replica's handshake and position; what each command touches and how it is rewritten |
@@ -38,3 +38,4 @@ pub mod server;
 pub mod shift;
 #[cfg(feature = "tokio")]
 pub mod spool;
+pub mod verify;

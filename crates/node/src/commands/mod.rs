@@ -5,3 +5,4 @@ pub mod digest;
 pub mod doctor;
 pub mod inspect;
 pub mod migrate;
+pub mod verify;

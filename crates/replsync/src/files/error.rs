@@ -1,7 +1,7 @@
 //! Why a file could not be read.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::FileSystem;
 use crate::rdb;
@@ -98,6 +98,19 @@ impl Error {
                 source.downcast().map_err(|source| rdb::Error::Io { offset, source })
             }
             other => Err(other),
+        }
+    }
+
+    /// The file or folder; for words that are none, the word.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Open { path, .. }
+            | Self::List { path, .. }
+            | Self::Read { path, .. }
+            | Self::Cut { path, .. }
+            | Self::Changed { path, .. }
+            | Self::Replaced { path, .. } => path,
+            Self::Pattern { pattern: word, .. } | Self::Nothing { word } => Path::new(word),
         }
     }
 

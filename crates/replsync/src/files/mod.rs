@@ -34,6 +34,7 @@ use crate::rdb::{Buffered, Limits, Place, Reader};
 #[derive(Clone, Debug)]
 pub struct RdbFile {
     shared: Arc<Shared>,
+    read_bytes: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
@@ -43,7 +44,6 @@ struct Shared {
     /// What it was when it was opened; nothing for what is not a regular file, which is read once and in order.
     opened: Option<Metadata>,
     file_system: FileSystem,
-    read_bytes: AtomicU64,
 }
 
 impl RdbFile {
@@ -69,9 +69,18 @@ impl RdbFile {
             let _ = fadvise(&file, 0, None, Advice::Sequential);
         }
         let (file_system, opened) = (FileSystem::of(&file), has_positions.then_some(metadata));
-        let shared =
-            Shared { path: path.to_owned(), file, opened, file_system, read_bytes: AtomicU64::new(0) };
-        Ok(Self { shared: Arc::new(shared) })
+        let shared = Shared { path: path.to_owned(), file, opened, file_system };
+        Ok(Self { shared: Arc::new(shared), read_bytes: Arc::default() })
+    }
+
+    /// The same open file, whose readers do not count for [`read_bytes`](Self::read_bytes) of this one.
+    pub fn uncounted(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), read_bytes: Arc::default() }
+    }
+
+    /// Whether both are one and the same open file.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
     }
 
     /// What it was opened as.
@@ -96,7 +105,7 @@ impl RdbFile {
 
     /// Bytes that all its readers have read so far: for progress.
     pub fn read_bytes(&self) -> u64 {
-        self.shared.read_bytes.load(Ordering::Relaxed)
+        self.read_bytes.load(Ordering::Relaxed)
     }
 
     /// Reads it from the start.

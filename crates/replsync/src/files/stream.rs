@@ -60,7 +60,7 @@ impl Read for Stream {
             None => (&self.file.shared.file).read(buffer).map_err(|error| self.failed(error))?,
         };
         self.offset += read as u64;
-        self.file.shared.read_bytes.fetch_add(read as u64, Ordering::Relaxed);
+        self.file.read_bytes.fetch_add(read as u64, Ordering::Relaxed);
         Ok(read)
     }
 }

@@ -63,7 +63,8 @@ pub enum Item {
 pub enum Checksum {
     /// Their CRC-64 is the one in the file.
     Verified,
-    /// The reader [started](super::Reader::resume) within the file; this is what the file says.
+    /// The reader [started](super::Reader::resume) within the file, or its sum was [taken](super::Reader::take_sum); this is
+    /// what the file says.
     NotSummed(u64),
     /// The file has none: it is older than RDB 5, or its server runs with `rdbchecksum no`.
     None,

@@ -66,8 +66,10 @@ pub struct Reader<I> {
     expiry_ms: Option<i64>,
     metadata: Vec<u8>,
     scratch: decode::Scratch,
-    /// Whether it started at a [`Place`]: then it cannot know the checksum.
+    /// Whether it started at a [`Place`], or its sum was taken: then it cannot know the checksum.
     resumed: bool,
+    /// The CRC-64 of what was read, once the end is reached.
+    sum: u64,
 }
 
 impl<I: Input> Reader<I> {
@@ -92,13 +94,15 @@ impl<I: Input> Reader<I> {
             metadata: Vec::new(),
             scratch: decode::Scratch::default(),
             resumed: false,
+            sum: 0,
         }
     }
 
     /// Goes on at `place`, at whose offset `input` stands. What is before it is not summed, so an [`Item::End`] that
-    /// this reader comes to has no checksum that could be compared.
+    /// this reader comes to has no checksum that could be compared; [`take_sum`](Self::take_sum) has what was read since.
     pub fn resume(input: I, limits: Limits, place: Place) -> Self {
         let mut reader = Self::with_limits(input, limits);
+        reader.input.start_checksum();
         (reader.magic, reader.version, reader.db) = (place.magic, place.version, place.db);
         (reader.state, reader.resumed) = (State::Items, true);
         reader
@@ -117,6 +121,20 @@ impl<I: Input> Reader<I> {
     pub fn entry_place(&self) -> Option<Place> {
         let &Self { magic, version, db, entry_offset, .. } = self;
         (entry_offset > 0).then_some(Place { offset: entry_offset, magic, version, db })
+    }
+
+    /// The CRC-64 of what was read since the last call, or since the start or the place where it was resumed; up to the
+    /// last item or value, and after [`Item::End`] up to the checksum of the file. To be called where there is a
+    /// [`place`](Self::place), and after the end. From then on the reader does not compare the checksum itself.
+    pub fn take_sum(&mut self) -> u64 {
+        if self.state == State::Done {
+            return self.sum;
+        }
+        self.input.release();
+        let sum = self.input.checksum();
+        self.input.start_checksum();
+        self.resumed = true;
+        sum
     }
 
     /// The next item; nothing after [`Item::End`]. The value of the current entry is skipped if it was not read.
@@ -163,6 +181,18 @@ impl<I: Input> Reader<I> {
     /// [`Error::NoValue`] when the value was read already, else as [`Reader::next_item`].
     pub fn raw_value(&mut self, max_bytes: usize) -> Result<Option<&[u8]>, Error> {
         Ok(self.key_and_raw_value(max_bytes)?.1)
+    }
+
+    /// Passes over the current value, which the next [`Reader::next_item`] would do otherwise.
+    ///
+    /// # Errors
+    /// As [`Reader::raw_value`].
+    pub fn skip_value(&mut self) -> Result<(), Error> {
+        let kind = self.unread()?;
+        self.state = State::Failed;
+        self.skip(kind.grammar())?;
+        self.state = State::Items;
+        Ok(())
     }
 
     /// The key and [`Reader::raw_value`], both borrowed.
@@ -501,10 +531,11 @@ impl<I: Input> Reader<I> {
 
     fn end(&mut self) -> Result<Item, Error> {
         self.state = State::Done;
+        self.sum = self.input.checksum();
         if self.version < 5 && self.magic == Magic::Redis {
             return Ok(Item::End { checksum: Checksum::None });
         }
-        let expected = self.input.checksum();
+        let expected = self.sum;
         let offset = self.input.offset();
         let found = u64::from_le_bytes(array(&mut self.input)?);
         match found {
