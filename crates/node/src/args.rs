@@ -238,7 +238,10 @@ pub struct Verify {
     /// How many threads work [default: as many as there are cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub jobs: Option<u16>,
-    /// Memory for the search for keys that are twice in a database; files whose keys need more (8 bytes a key) are read
+    /// Also add up the digest replsync-1 of what is in each file; it takes about as long again
+    #[arg(long)]
+    pub digest: bool,
+    /// Memory for the search for keys, fields and members that are there twice; what needs more (16 bytes a key) is read
     /// several times
     #[arg(long, value_name = "BYTES", default_value_t = 64 * 1024 * 1024)]
     pub duplicates_bytes: usize,

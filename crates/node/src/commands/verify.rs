@@ -49,6 +49,7 @@ fn options(args: &Verify) -> Options {
     }
     options.duplicates_bytes = args.duplicates_bytes;
     options.findings_max = args.max_findings;
+    options.digest = args.digest;
     options
 }
 
@@ -99,6 +100,7 @@ struct FileDocument<'a> {
     bytes: u64,
     checksum: Option<&'static str>,
     digest: Option<String>,
+    digest_expiries: Option<String>,
     error: Option<String>,
     error_offset: Option<u64>,
     findings: Vec<FindingDocument<'a>>,
@@ -157,7 +159,8 @@ impl<'a> FileDocument<'a> {
                 Checksum::None => Some("none"),
                 Checksum::NotReached => None,
             },
-            digest: None,
+            digest: report.keyspace.as_ref().map(|keyspace| keyspace.data().to_string()),
+            digest_expiries: report.keyspace.as_ref().map(|keyspace| keyspace.expiries().to_string()),
             error,
             error_offset,
             findings: report.findings.iter().map(FindingDocument::new).collect(),

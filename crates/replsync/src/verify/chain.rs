@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
+use super::Options;
 use super::scout::{Cut, SEGMENT_BYTES, Scout};
 use super::segment::{Plan, Segment, Wanted, check};
 use super::whole::Whole;
@@ -19,15 +20,8 @@ const AHEAD: usize = 4;
 const CAREFUL_SEGMENTS: u64 = 2;
 
 /// Checks `file` from `start` on with so many threads.
-pub fn check_over(
-    file: &RdbFile,
-    limits: Limits,
-    wanted: Wanted,
-    start: Place,
-    jobs: usize,
-    whole: &mut Whole,
-) {
-    let scout_file = file.uncounted();
+pub fn check_over(file: &RdbFile, wanted: Wanted<'_>, start: Place, options: &Options, whole: &mut Whole) {
+    let (scout_file, limits) = (file.uncounted(), options.limits);
     let plan = Chain {
         whole,
         frontier: start,
@@ -40,10 +34,9 @@ pub fn check_over(
         finished: false,
     };
     let shared = Shared { chain: Mutex::new(plan), turn: Condvar::new(), plan: AtomicU64::new(0) };
-    let ahead = AHEAD * jobs;
     std::thread::scope(|scope| {
-        for _ in 0..jobs {
-            scope.spawn(|| shared.work(file, &scout_file, limits, wanted, ahead));
+        for _ in 0..options.jobs {
+            scope.spawn(|| shared.work(file, &scout_file, wanted, options));
         }
     });
 }
@@ -93,14 +86,15 @@ enum Task {
 }
 
 impl<'a> Shared<'a> {
-    fn work(&self, file: &RdbFile, scout_file: &RdbFile, limits: Limits, wanted: Wanted, ahead: usize) {
+    fn work(&self, file: &RdbFile, scout_file: &RdbFile, wanted: Wanted<'_>, options: &Options) {
+        let (mut checker, limits, ahead) = (options.checker(), options.limits, AHEAD * options.jobs);
         let _rouser = Rouser(self);
         while let Some((task, own)) = self.next_task(ahead) {
             match task {
                 Task::Check(stretch) => {
                     let plan = Plan { current: &self.plan, own };
                     let mut reader = file.reader_at(limits, stretch.start);
-                    let segment = check(&mut reader, stretch.stop, wanted, &plan);
+                    let segment = check(&mut reader, &mut checker, stretch.stop, wanted, &plan);
                     let mut chain = self.lock();
                     if !plan.is_void() && chain.take(stretch.start, segment) {
                         self.start_anew(&mut chain, scout_file, limits);

@@ -11,22 +11,29 @@ use super::segment::{Plan, Wanted, check, hash};
 use super::whole::Whole;
 use super::{Options, Progress, chain};
 use crate::files::{Error, RdbFile, Stream};
-use crate::rdb::{self, Buffered, Input, Item, Place, Reader};
+use crate::rdb::{self, Buffered, Checker, Input, Item, Place, Reader};
 
 /// Verifies an open file.
 pub fn verify(file: &RdbFile, report: Report, options: &Options, progress: &Progress) -> Report {
     let bytes = file.len().unwrap_or(0);
     let report = Report { bytes, remote: file.file_system().remote(), passes: 1, ..report };
     let mut whole = Whole::new(report, options);
+    let again = file.uncounted();
     let mut reader = file.reader(options.limits);
     let Some(start) = read_header(&mut reader, &mut whole) else { return whole.report };
-    let wanted = Wanted { now_ms: options.now_ms, findings_max: options.findings_max };
+    let wanted = Wanted {
+        file: file.len().map(|_| &again),
+        limits: options.limits,
+        now_ms: options.now_ms,
+        findings_max: options.findings_max,
+        digest: options.digest,
+    };
     match file.len() {
         Some(len) => {
             if options.jobs > 1 && len > 2 * SEGMENT_BYTES {
-                chain::check_over(file, options.limits, wanted, start, options.jobs, &mut whole);
+                chain::check_over(file, wanted, start, options, &mut whole);
             } else {
-                check_in_order(&mut reader, wanted, start, &mut whole);
+                check_in_order(&mut reader, &mut options.checker(), wanted, start, &mut whole);
             }
             look_behind_the_end(file, len, &mut whole);
             if whole.report.failed.is_none() && !whole.report.is_aof {
@@ -34,10 +41,14 @@ pub fn verify(file: &RdbFile, report: Report, options: &Options, progress: &Prog
             }
         }
         None => {
-            check_in_order(&mut reader, wanted, start, &mut whole);
+            check_in_order(&mut reader, &mut options.checker(), wanted, start, &mut whole);
             whole.report.bytes = reader.offset();
             drain(reader.into_input(), &mut whole);
             judge_hashes(&mut whole);
+            if options.digest {
+                let what = "the digest: a pipe is read once only; the command digest takes it";
+                whole.report.not_checked.push(what.to_owned());
+            }
         }
     }
     whole.report.findings.sort_by_key(|finding| finding.offset);
@@ -70,11 +81,17 @@ fn read_header(reader: &mut Reader<Buffered<Stream>>, whole: &mut Whole) -> Opti
     }
 }
 
-fn check_in_order<I: Input>(reader: &mut Reader<I>, wanted: Wanted, start: Place, whole: &mut Whole) {
+fn check_in_order<I: Input>(
+    reader: &mut Reader<I>,
+    checker: &mut Checker,
+    wanted: Wanted<'_>,
+    start: Place,
+    whole: &mut Whole,
+) {
     let plan = Plan { current: &AtomicU64::new(0), own: 0 };
     let mut start = start;
     loop {
-        let segment = check(reader, start.offset.saturating_add(SEGMENT_BYTES), wanted, &plan);
+        let segment = check(reader, checker, start.offset.saturating_add(SEGMENT_BYTES), wanted, &plan);
         match whole.append(start, segment) {
             Some(next) => start = next,
             None => return,

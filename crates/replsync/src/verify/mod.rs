@@ -27,16 +27,18 @@ use std::time::Instant;
 pub use report::{Checksum, Finding, FindingKind, Report};
 
 use crate::files::RdbFile;
-use crate::rdb::Limits;
+use crate::rdb::{Checker, Limits};
 
 /// How to verify.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// How many threads work on one file: as many as there are cores.
     pub jobs: usize,
-    /// How much memory the search for keys that are twice in a database may take, in bytes: 64 MiB, enough for 8
-    /// million keys at once.
+    /// How much memory the search for what must not be there twice may take, in bytes, 8 for a name: 64 MiB. Half of it
+    /// is for the keys of a database (4 million at once), half for fields and members, each thread's part of it.
     pub duplicates_bytes: usize,
+    /// Whether the keyspace is added up, too: its digest. It takes about as long again.
+    pub digest: bool,
     /// How many findings are kept; the rest is counted. 1,000.
     pub findings_max: usize,
     /// What counts as expired, in milliseconds since the epoch.
@@ -51,10 +53,19 @@ impl Options {
         Self {
             jobs: std::thread::available_parallelism().map_or(1, Into::into),
             duplicates_bytes: 64 * 1024 * 1024,
+            digest: false,
             findings_max: 1000,
             now_ms,
             limits: Limits::default(),
         }
+    }
+
+    fn key_hashes_bytes(&self) -> usize {
+        self.duplicates_bytes / 2
+    }
+
+    fn checker(&self) -> Checker {
+        Checker::new(self.duplicates_bytes / 2 / self.jobs.max(1))
     }
 }
 

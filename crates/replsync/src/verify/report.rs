@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::digest::Keyspace;
 use crate::files;
 use crate::rdb::{self, Magic};
 
@@ -27,6 +28,8 @@ pub struct Report {
     pub bytes: u64,
     /// What the checksum at its end said.
     pub checksum: Checksum,
+    /// Its keyspace added up, where that was asked for and the file can be read to its end.
+    pub keyspace: Option<Keyspace>,
     /// What is wrong, in the order of the file: at most as many as were asked for.
     pub findings: Vec<Finding>,
     /// How many findings more there are.
@@ -103,8 +106,10 @@ pub enum FindingKind {
     Opcode,
     /// A length that cannot be.
     Length,
-    /// A value that is not what its type demands.
+    /// A value whose end cannot be found.
     Value,
+    /// Something in a value that is not what its type demands.
+    In(rdb::FindingKind),
     /// The checksum at the end differs.
     Checksum,
     /// Something follows the end.
@@ -115,8 +120,6 @@ pub enum FindingKind {
     SlotSize,
     /// A key is twice in one database.
     DuplicateKey,
-    /// A key expires before 1970.
-    Expiry,
 }
 
 impl FindingKind {
@@ -128,12 +131,12 @@ impl FindingKind {
             Self::Opcode => "opcode",
             Self::Length => "length",
             Self::Value => "value",
+            Self::In(kind) => kind.as_str(),
             Self::Checksum => "checksum",
             Self::AfterEnd => "after_end",
             Self::DatabaseSize => "database_size",
             Self::SlotSize => "slot_size",
             Self::DuplicateKey => "duplicate_key",
-            Self::Expiry => "expiry",
         }
     }
 }

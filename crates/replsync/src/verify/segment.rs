@@ -7,8 +7,9 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::counts::{Counts, Runs};
 use super::report::{Finding, FindingKind};
-use crate::files;
-use crate::rdb::{self, Entry, Input, Item, Place, Reader};
+use crate::digest::{KeyHasher, Keyspace};
+use crate::files::{self, RdbFile};
+use crate::rdb::{self, Again, Checked, Checker, Element, Entry, Input, Item, Limits, Place, Reader};
 
 /// What a stretch holds. All of it can be added to what is known of the stretch before.
 #[derive(Debug, Default)]
@@ -27,6 +28,10 @@ pub struct Segment {
     pub hashes: Vec<u64>,
     pub findings: Vec<Finding>,
     pub findings_not_kept: u64,
+    /// Collections that had to be read again to see whether their names are distinct, and could not be.
+    pub not_read_again: u64,
+    /// Its keys added up; nothing where they cannot be.
+    pub keyspace: Option<Keyspace>,
 }
 
 /// How a stretch ended.
@@ -55,9 +60,14 @@ pub struct DatabaseSize {
 
 /// What is looked for.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted {
+pub struct Wanted<'a> {
+    /// From where values can be read again; nothing for a pipe.
+    pub file: Option<&'a RdbFile>,
+    pub limits: Limits,
     pub now_ms: i64,
     pub findings_max: usize,
+    /// Whether keys are added up.
+    pub digest: bool,
 }
 
 /// Which of several plans a stretch belongs to: it is given up when another one holds.
@@ -80,26 +90,44 @@ pub fn hash(db: u32, key: &[u8]) -> u64 {
 }
 
 /// Reads on until the first place at or behind `stop`.
-pub fn check<I: Input>(reader: &mut Reader<I>, stop: u64, wanted: Wanted, plan: &Plan<'_>) -> Segment {
-    let mut check = Check { segment: Segment::default(), wanted, db: None, in_db: Counts::default() };
+pub fn check<I: Input>(
+    reader: &mut Reader<I>,
+    checker: &mut Checker,
+    stop: u64,
+    wanted: Wanted<'_>,
+    plan: &Plan<'_>,
+) -> Segment {
+    let start = reader.place();
+    let mut check = Check {
+        segment: Segment::default(),
+        wanted,
+        checker,
+        found: Vec::new(),
+        db: None,
+        in_db: Counts::default(),
+    };
     let end = check.run(reader, stop, plan);
-    let Check { mut segment, .. } = check.done();
+    let mut segment = check.done();
     if matches!(end, End::At(_) | End::Rdb { .. }) {
         segment.sum = reader.take_sum();
+        segment.keyspace = start.and_then(|start| add_up(wanted, start, stop));
     }
     segment.end = Some(end);
     segment
 }
 
-struct Check {
+struct Check<'a> {
     segment: Segment,
-    wanted: Wanted,
+    wanted: Wanted<'a>,
+    checker: &'a mut Checker,
+    /// What was found in the value at hand.
+    found: Vec<rdb::Finding>,
     /// The database of the last keys, and what is not yet in `segment.databases` of it.
     db: Option<u32>,
     in_db: Counts,
 }
 
-impl Check {
+impl Check<'_> {
     fn run<I: Input>(&mut self, reader: &mut Reader<I>, stop: u64, plan: &Plan<'_>) -> End {
         loop {
             if let Some(place) = reader.place()
@@ -143,13 +171,44 @@ impl Check {
         self.segment.runs.key(expires);
         if let Some(at) = entry.expiry_ms {
             self.segment.expired += u64::from(at <= self.wanted.now_ms);
-            if at < 0 {
-                let message = format!("the key expires at {at} ms, before 1970");
-                self.keep(Finding::at(FindingKind::Expiry, entry.offset, message).of(entry.db, reader.key()));
-            }
         }
         self.segment.hashes.push(hash(entry.db, reader.key()));
-        check_value(reader).map_err(|error| (error, Some(*entry)))
+        self.value(reader, entry.db).map_err(|error| (error, Some(*entry)))
+    }
+
+    /// Checks the structure of the current value. An error means that its end was not found.
+    #[inline]
+    fn value<I: Input>(&mut self, reader: &mut Reader<I>, db: u32) -> Result<(), rdb::Error> {
+        let found = &mut self.found;
+        let checked = reader.check_value(self.checker, &mut |finding| found.push(finding));
+        let again = match checked {
+            Ok(Checked { again, .. }) => again.map_or(Ok(()), |again| self.again(reader, again)),
+            Err(error) => Err(error),
+        };
+        if !self.found.is_empty() {
+            for finding in std::mem::take(&mut self.found) {
+                let kind = FindingKind::In(finding.kind);
+                self.keep(Finding::at(kind, finding.offset, finding.message).of(db, reader.key()));
+            }
+        }
+        again
+    }
+
+    /// Reads a value again, as often as it takes to know whether its names are distinct.
+    #[cold]
+    fn again<I: Input>(&mut self, reader: &Reader<I>, again: Again) -> Result<(), rdb::Error> {
+        let (Some(file), Some(place)) = (self.wanted.file, reader.entry_place()) else {
+            self.segment.not_read_again += 1;
+            return Ok(());
+        };
+        let mut again = Some(again);
+        while let Some(next) = again {
+            let mut reader = file.reader_at(self.wanted.limits, place);
+            reader.next_item()?;
+            let found = &mut self.found;
+            again = reader.check_again(self.checker, &next, &mut |finding| found.push(finding))?.again;
+        }
+        Ok(())
     }
 
     fn item(&mut self, item: &Item, place: Place) {
@@ -214,18 +273,37 @@ impl Check {
         }
     }
 
-    fn done(mut self) -> Self {
+    fn done(mut self) -> Segment {
         self.put_down();
         self.segment.counts = self.segment.databases.values().fold(Counts::default(), |mut all, counts| {
             all.add(*counts);
             all
         });
-        self
+        self.segment
     }
 }
 
-/// Checks the structure of the current value. An error means that its end was not found, either.
-#[inline]
-fn check_value<I: Input>(reader: &mut Reader<I>) -> Result<(), rdb::Error> {
-    reader.decode_value::<rdb::Error>(&mut |_, _| Ok(()))
+/// The keys from `start` to `stop` added up; nothing where that is not wanted, or some value cannot be decoded.
+fn add_up(wanted: Wanted<'_>, start: Place, stop: u64) -> Option<Keyspace> {
+    let file = wanted.file.filter(|_| wanted.digest)?;
+    let mut keyspace = Keyspace::new(wanted.now_ms);
+    let mut hasher = KeyHasher::new();
+    let mut reader = file.reader_at(wanted.limits, start);
+    while reader.place().is_none_or(|place| place.offset < stop) {
+        match reader.next_item().ok()? {
+            Some(Item::Entry(entry)) => {
+                hasher.start(reader.key(), entry.expiry_ms);
+                let add = &mut |_: &[u8], element: Element<'_>| {
+                    hasher.element(&element);
+                    Ok::<_, rdb::Error>(())
+                };
+                reader.decode_value(add).ok()?;
+                keyspace.add(entry.db, reader.key(), &hasher.finish(entry.kind.data_type()));
+            }
+            Some(Item::Function(code)) => keyspace.add_function(&code),
+            Some(_) => {}
+            None => break,
+        }
+    }
+    Some(keyspace)
 }

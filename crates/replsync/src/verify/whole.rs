@@ -8,6 +8,7 @@ use super::duplicates::Hashes;
 use super::report::{Checksum, Finding, FindingKind, Report};
 use super::segment::{DatabaseSize, End, Segment};
 use crate::checksum::combine;
+use crate::digest::Keyspace;
 use crate::rdb::{self, Place};
 
 /// Of more databases than these no sizes are kept (servers have 16 by default).
@@ -34,13 +35,17 @@ pub struct Whole {
     sizes: Vec<DatabaseSize>,
     runs: Runs,
     findings_max: usize,
+    /// Collections whose names were not compared.
+    not_read_again: u64,
+    /// Nothing as soon as something cannot be added.
+    keyspace: Option<Keyspace>,
 }
 
 impl Whole {
     pub fn new(report: Report, options: &Options) -> Self {
         Self {
             report,
-            hashes: Hashes::new(options.duplicates_bytes),
+            hashes: Hashes::new(options.key_hashes_bytes()),
             places: Vec::new(),
             place_every: 1,
             sum: 0,
@@ -51,18 +56,28 @@ impl Whole {
             sizes: Vec::new(),
             runs: Runs::default(),
             findings_max: options.findings_max,
+            not_read_again: 0,
+            keyspace: Some(Keyspace::new(options.now_ms)),
         }
     }
 
     /// Appends the stretch from `start` on. Where the next one begins, if there is one.
     pub fn append(&mut self, start: Place, segment: Segment) -> Option<Place> {
-        let Segment { end, sum, counts, databases, sizes, runs, hashes, .. } = segment;
+        let Segment { end, sum, counts, databases, sizes, runs, hashes, keyspace, .. } = segment;
         self.report.keys += counts.keys;
         self.report.expires += counts.expires;
         self.report.expired += segment.expired;
         self.report.functions += segment.functions;
         self.report.server = self.report.server.take().or(segment.server);
         self.hashes.extend(&hashes);
+        self.not_read_again += segment.not_read_again;
+        self.keyspace = match (self.keyspace.take(), keyspace) {
+            (Some(mut all), Some(more)) => {
+                all.merge(&more);
+                Some(all)
+            }
+            _ => None,
+        };
         self.databases(databases, sizes);
         if let Some(finding) = self.runs.append(runs) {
             self.keep(finding);
@@ -92,6 +107,14 @@ impl Whole {
 
     fn end(&mut self, checksum: rdb::Checksum, offset: u64, trailer: u64) {
         (self.rdb_end, self.complete) = (Some(offset), true);
+        self.report.keyspace = self.keyspace.take();
+        if self.not_read_again > 0 {
+            let number = self.not_read_again;
+            self.report.not_checked.push(format!(
+                "whether all names in {number} large collections are distinct: a pipe cannot be read again; raise the \
+                 bound, or verify the file"
+            ));
+        }
         self.report.checksum = match checksum {
             rdb::Checksum::None => Checksum::None,
             rdb::Checksum::Verified => Checksum::Verified,
