@@ -104,7 +104,9 @@ pub(super) fn take_apart(
                 }
             }
         }
-        Element::ModuleValue { id } => give(Part::Module, &[], &[format!("{id}, version {}", id.encoding_version()).as_bytes()]),
+        Element::ModuleValue { id } => {
+            give(Part::Module, &[], &[format!("{id}, version {}", id.encoding_version()).as_bytes()])
+        }
         Element::ModulePart(part) => {
             // The type comes before it.
             let name = index.saturating_sub(1).to_be_bytes();

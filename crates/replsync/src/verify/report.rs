@@ -168,6 +168,7 @@ impl Finding {
             E::UnknownType { byte, offset, version } => {
                 (FindingKind::Opcode, offset, format!("unknown type byte {byte} (RDB version {version})"))
             }
+            E::PreRelease { offset, .. } => (FindingKind::Opcode, offset, error.to_string()),
             E::BadLength { byte, offset } => {
                 (FindingKind::Length, offset, format!("byte {byte:#04x} starts no valid length"))
             }
