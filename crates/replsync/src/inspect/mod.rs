@@ -1,7 +1,7 @@
 //! What is in an RDB: a summary, the biggest keys and prefixes, when keys expire, and every key one by one.
 //!
 //! An [`Inspector`] reads the file once. What it holds is bounded, however many keys, databases and prefixes there are:
-//! the biggest keys by [heaps](top) of a few, prefixes by [counters](Prefixes) that say when they could not count all.
+//! the biggest keys by heaps of a few, prefixes by [counters](Prefixes) that say when they could not count all.
 //! [`page`] makes one self-contained HTML page of a [`Summary`].
 //!
 //! ```

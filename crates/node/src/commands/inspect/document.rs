@@ -170,7 +170,7 @@ impl Document {
         let by_elements = summary.biggest_by_elements.iter();
         let beyond = summary.databases_beyond;
         Self {
-            complete: summary.is_complete,
+            complete: summary.is_complete && error.is_none(),
             error: error.as_ref().map(|error| error.message.clone()),
             error_offset: error.as_ref().map(|error| error.offset),
             path: args.file.to_string_lossy().into_owned(),

@@ -4,10 +4,8 @@ mod document;
 mod lines;
 mod text;
 
-use std::path::Path;
-
 use indicatif::ProgressBar;
-use replsync::files::RdbFile;
+use replsync::files::{self, RdbFile};
 use replsync::inspect::{Inspector, Options, Summary, page};
 use replsync::rdb::{self, Limits};
 
@@ -25,8 +23,7 @@ pub async fn run(
     stderr: &Stderr,
     bar: Option<ProgressBar>,
 ) -> Result<ExitCode, Failure> {
-    let path = if args.file == Path::new("-") { Path::new("/dev/stdin") } else { &args.file };
-    let file = RdbFile::open(path)
+    let file = RdbFile::open(&args.file)
         .map_err(|error| Failure { message: error.to_string(), code: ExitCode::Unreachable })?;
     let (looked_at, options, keys) = (file.clone(), args.options(), args.keys);
     let needs_all = args.html.is_some();
@@ -84,8 +81,8 @@ fn inspect(file: &RdbFile, options: Options, keys: bool, needs_all: bool) -> Res
                     break None;
                 }
             }
-            Ok(None) => break None,
-            Err(error) => break Some(stop(file, &error, inspector.offset())),
+            Ok(None) => break changed(file, inspector.offset()),
+            Err(error) => break Some(stop(file, error, inspector.offset())),
         }
     };
     if let Some(lines) = &mut lines {
@@ -94,10 +91,33 @@ fn inspect(file: &RdbFile, options: Options, keys: bool, needs_all: bool) -> Res
     Ok(Seen { summary: inspector.into_summary(), file_bytes: file.len(), error })
 }
 
-fn stop(file: &RdbFile, error: &rdb::Error, offset: u64) -> Stop {
-    let code = match error {
-        rdb::Error::Io { .. } => ExitCode::Unreachable,
-        _ => ExitCode::No,
-    };
-    Stop { message: format!("{}: {error}", file.path().display()), code, offset }
+fn stop(file: &RdbFile, error: rdb::Error, offset: u64) -> Stop {
+    match files::Error::taken_out_of(error) {
+        Ok(error) => unreadable(&error, offset),
+        Err(error) => {
+            let code = match error {
+                rdb::Error::Io { .. } => ExitCode::Unreachable,
+                _ => ExitCode::No,
+            };
+            Stop { message: format!("{}: {error}", file.path().display()), code, offset }
+        }
+    }
+}
+
+fn unreadable(error: &files::Error, offset: u64) -> Stop {
+    let offset = error.offset().unwrap_or(offset);
+    Stop { message: error.to_string(), code: ExitCode::Unreachable, offset }
+}
+
+/// Figures of a file that was written to meanwhile are of no file that ever was. A new one under its name does no harm: what
+/// was read is the old one, whole.
+fn changed(file: &RdbFile, offset: u64) -> Option<Stop> {
+    match file.check_unchanged() {
+        Ok(()) => None,
+        Err(error @ files::Error::Replaced { .. }) => {
+            tracing::warn!("{error}");
+            None
+        }
+        Err(error) => Some(unreadable(&error, offset)),
+    }
 }

@@ -18,11 +18,15 @@ pub fn text(args: &Inspect, seen: &Seen) -> String {
     let summary = &seen.summary;
     let mut text = String::new();
     if let Some(error) = &seen.error {
-        let _ = writeln!(
-            text,
-            "INCOMPLETE: reading stopped at byte {}. What follows is only what stands before it.\n{}\n",
-            error.offset, error.message
-        );
+        let _ = match summary.is_complete {
+            false => writeln!(
+                text,
+                "INCOMPLETE: reading stopped at byte {}. What follows is only what stands before it.",
+                error.offset
+            ),
+            true => writeln!(text, "NOT TO BE RELIED ON: the file was changed while it was read."),
+        };
+        let _ = writeln!(text, "{}\n", error.message);
     }
     header(&mut text, args, seen);
     if summary.totals.keys > 0 {
