@@ -175,7 +175,7 @@ impl<I: Input> Inspector<I> {
         self.selected = Some(entry.db);
         let number_bytes = match entry.db {
             ..0x40 => 1,
-            ..0x4000 => 2,
+            0x40..0x4000 => 2,
             _ => 5,
         };
         (1 + number_bytes).min(entry.offset - from)
