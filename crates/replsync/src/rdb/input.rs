@@ -184,7 +184,7 @@ impl Input for Slice<'_> {
 }
 
 /// What a buffer starts with, and how much a stream is asked for at once at least.
-const BUFFER_BYTES: usize = 128 * 1024;
+const BUFFER_BYTES: usize = 256 * 1024;
 
 /// A buffer that one long string made larger than this is given back once the string is done.
 const BUFFER_KEPT_BYTES: usize = 4 * 1024 * 1024;

@@ -42,6 +42,7 @@ mod primitive;
 mod reader;
 mod walk;
 mod writer;
+mod window;
 mod ziplist;
 mod zipmap;
 

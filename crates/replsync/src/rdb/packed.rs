@@ -14,31 +14,24 @@ pub(super) type Wrong = &'static str;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Decimal {
     digits: [u8; 20],
-    start: u8,
+    len: u8,
 }
 
 impl Decimal {
+    #[inline]
     pub fn new(number: i64) -> Self {
+        let mut buffer = itoa::Buffer::new();
+        let text = buffer.format(number).as_bytes();
         let mut digits = [0; 20];
-        let mut start = digits.len();
-        let mut rest = number.unsigned_abs();
-        loop {
-            start -= 1;
-            digits[start] = b'0' + (rest % 10) as u8;
-            rest /= 10;
-            if rest == 0 {
-                break;
-            }
-        }
-        if number < 0 {
-            start -= 1;
-            digits[start] = b'-';
-        }
-        Self { digits, start: start as u8 }
+        // the longest, i64::MIN, has twenty
+        let len = text.len().min(digits.len());
+        digits[..len].copy_from_slice(&text[..len]);
+        Self { digits, len: len as u8 }
     }
 
+    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
-        &self.digits[usize::from(self.start)..]
+        &self.digits[..usize::from(self.len)]
     }
 }
 
@@ -50,6 +43,7 @@ pub(super) enum Text<'a> {
 }
 
 impl<'a> From<Packed<'a>> for Text<'a> {
+    #[inline]
     fn from(item: Packed<'a>) -> Self {
         match item {
             Packed::Bytes(bytes) => Self::Bytes(bytes),
@@ -59,6 +53,7 @@ impl<'a> From<Packed<'a>> for Text<'a> {
 }
 
 impl Text<'_> {
+    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         match self {
             Self::Bytes(bytes) => bytes,

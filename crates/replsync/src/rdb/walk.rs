@@ -2,6 +2,7 @@
 
 use super::kind::Op;
 use super::primitive::{StringHead, byte, length, string_head};
+use super::window::Window;
 use super::{Error, Input, Limits};
 
 /// Why a walk ended early.
@@ -36,8 +37,15 @@ pub(super) fn walk<I: Input>(input: &mut I, grammar: &[Op], limits: &Limits, unt
             },
             Op::Repeat(body) => {
                 let count = length(input)?;
-                for _ in 0..count {
-                    walk(input, body, limits, until)?;
+                match body {
+                    [Op::Str] => strings(input, count, 0, limits, until)?,
+                    [Op::Str, Op::Str] => strings(input, count.saturating_mul(2), 0, limits, until)?,
+                    [Op::Str, Op::Fixed(after)] => strings(input, count, *after, limits, until)?,
+                    _ => {
+                        for _ in 0..count {
+                            walk(input, body, limits, until)?;
+                        }
+                    }
                 }
             }
             Op::ModuleParts => module_parts(input, limits, until)?,
@@ -62,6 +70,24 @@ fn string<I: Input>(input: &mut I, limits: &Limits, until: u64) -> Result<(), Ha
         StringHead::Lzf { compressed, .. } => skip(input, compressed, until),
         StringHead::Int(_) => Ok(()),
     }
+}
+
+/// So many strings, each followed by `after` bytes: what is at hand of them is passed in one go.
+fn strings<I: Input>(input: &mut I, count: u64, after: u8, limits: &Limits, until: u64) -> Result<(), Halt> {
+    let mut left = count;
+    while left > 0 {
+        let room = until.saturating_sub(input.offset());
+        let mut window = Window::of(input, limits)?.up_to(room);
+        left -= window.pass(left, usize::from(after));
+        let used = window.used();
+        input.consume(used);
+        if left > 0 {
+            string(input, limits, until)?;
+            skip(input, u64::from(after), until)?;
+            left -= 1;
+        }
+    }
+    Ok(())
 }
 
 /// Source: `rdbLoadCheckModuleValue` in `src/rdb.c`.

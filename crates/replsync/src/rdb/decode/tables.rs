@@ -7,6 +7,7 @@ use crate::rdb::element::{ArrayValue, Element};
 use crate::rdb::packed::{not_nan, score};
 use crate::rdb::primitive::{byte, millis};
 use crate::rdb::walk::ARRAY_TAGS;
+use crate::rdb::window::Window;
 
 pub(super) fn list<I: Input, V: Visitor>(
     input: &mut I,
@@ -14,11 +15,30 @@ pub(super) fn list<I: Input, V: Visitor>(
     scratch: &mut Scratch,
     v: &mut V,
 ) -> Result<(), V::Error> {
-    let count = count(input, v)?;
-    for _ in 0..count {
+    let mut left = count(input, v)?;
+    while left > 0 {
         let offset = input.offset();
-        if let Some(item) = content(input, limits, &mut scratch.first, v)? {
-            v.element(Element::ListItem(item), offset)?;
+        let mut window = Window::of(input, limits)?;
+        if V::STRUCTURE {
+            let passed = window.pass(left, 0);
+            v.elements(passed);
+            left -= passed;
+        } else {
+            while left > 0
+                && let Some(item) = window.text()
+            {
+                v.element(Element::ListItem(item.as_bytes()), offset)?;
+                left -= 1;
+            }
+        }
+        let used = window.used();
+        input.consume(used);
+        if left > 0 {
+            let offset = input.offset();
+            if let Some(item) = content(input, limits, &mut scratch.first, v)? {
+                v.element(Element::ListItem(item), offset)?;
+            }
+            left -= 1;
         }
     }
     Ok(())
@@ -30,11 +50,25 @@ pub(super) fn set<I: Input, V: Visitor>(
     scratch: &mut Scratch,
     v: &mut V,
 ) -> Result<(), V::Error> {
-    let count = count(input, v)?;
-    for _ in 0..count {
-        let offset = input.offset();
-        if let Some(member) = name(input, limits, &mut scratch.first, v)? {
-            v.element(Element::SetMember(member), offset)?;
+    let mut left = count(input, v)?;
+    while left > 0 {
+        let start = input.offset();
+        let mut window = Window::of(input, limits)?;
+        let mut used = 0;
+        while left > 0
+            && let Some(member) = window.text()
+        {
+            v.element(Element::SetMember(member.as_bytes()), start + used as u64)?;
+            used = window.used();
+            left -= 1;
+        }
+        input.consume(used);
+        if left > 0 {
+            let offset = input.offset();
+            if let Some(member) = name(input, limits, &mut scratch.first, v)? {
+                v.element(Element::SetMember(member), offset)?;
+            }
+            left -= 1;
         }
     }
     Ok(())
@@ -47,8 +81,15 @@ pub(super) fn zset<I: Input, V: Visitor>(
     scratch: &mut Scratch,
     v: &mut V,
 ) -> Result<(), V::Error> {
-    let count = count(input, v)?;
-    for _ in 0..count {
+    let mut left = count(input, v)?;
+    while left > 0 {
+        if kind == Kind::Zset {
+            left -= plain_members(input, left, limits, v)?;
+            if left == 0 {
+                break;
+            }
+        }
+        left -= 1;
         let offset = input.offset();
         let known = copied(input, limits, &mut scratch.first, v)?;
         let score_offset = input.offset();
@@ -75,6 +116,61 @@ pub(super) fn zset<I: Input, V: Visitor>(
     Ok(())
 }
 
+/// Members that are at hand, not compressed, and have a number for a score. How many.
+#[inline]
+fn plain_members<I: Input, V: Visitor>(
+    input: &mut I,
+    most: u64,
+    limits: &Limits,
+    v: &mut V,
+) -> Result<u64, V::Error> {
+    let start = input.offset();
+    let mut window = Window::of(input, limits)?;
+    let (mut used, mut seen) = (0, 0);
+    while seen < most
+        && let Some(member) = window.text()
+        && let Some(score) = window.array()
+        && let Ok(score) = not_nan(f64::from_le_bytes(score))
+    {
+        v.element(Element::ZsetMember { member: member.as_bytes(), score }, start + used as u64)?;
+        used = window.used();
+        seen += 1;
+    }
+    input.consume(used);
+    Ok(seen)
+}
+
+/// Fields without TTLs that are at hand, with their values, both not compressed. How many.
+#[inline]
+fn plain_fields<I: Input, V: Visitor>(
+    input: &mut I,
+    most: u64,
+    limits: &Limits,
+    v: &mut V,
+) -> Result<u64, V::Error> {
+    let start = input.offset();
+    let mut window = Window::of(input, limits)?;
+    let (mut used, mut seen) = (0, 0);
+    while seen < most
+        && let Some(field) = window.text()
+    {
+        let (field, offset) = (field.as_bytes(), start + used as u64);
+        if V::STRUCTURE {
+            if window.pass(1, 0) == 0 {
+                break;
+            }
+            v.element(Element::HashField { field, value: &[], expiry_ms: None }, offset)?;
+        } else {
+            let Some(value) = window.text() else { break };
+            v.element(Element::HashField { field, value: value.as_bytes(), expiry_ms: None }, offset)?;
+        }
+        used = window.used();
+        seen += 1;
+    }
+    input.consume(used);
+    Ok(seen)
+}
+
 /// The latest expiry of a field, in milliseconds: 48 bits (`EB_EXPIRE_TIME_MAX` in `src/ebuckets.h` of Redis 7.4).
 pub(super) const REDIS_FIELD_EXPIRY_MAX_MS: u64 = (1 << 48) - 1;
 
@@ -91,7 +187,15 @@ pub(super) fn hash<I: Input, V: Visitor>(
     let least = if kind == Kind::HashTtl { millis(input)? } else { 1 };
     let count = count(input, v)?;
     let mut least_seen = u64::MAX;
-    for _ in 0..count {
+    let mut left = count;
+    while left > 0 {
+        if kind == Kind::Hash {
+            left -= plain_fields(input, left, limits, v)?;
+            if left == 0 {
+                break;
+            }
+        }
+        left -= 1;
         let offset = input.offset();
         let before = match kind {
             Kind::HashTtl | Kind::HashTtlPreGa => length(input)?,
