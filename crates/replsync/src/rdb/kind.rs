@@ -1,4 +1,5 @@
-//! The types of values: who writes which byte, who reads it, and what its bytes look like. One table.
+//! The types of values: who writes which byte, who reads it, and what its bytes look like. One table, which
+//! docs/formats/rdb.md shows to people.
 
 use crate::server::{Product, Server};
 
@@ -154,7 +155,7 @@ pub(super) enum Op {
 
 /// Who knows a type.
 #[derive(Clone, Copy, Debug)]
-enum Since {
+pub(super) enum Since {
     /// Every server.
     Always,
     /// Redis from this RDB version on; where it is 11 or less, every Valkey too.
@@ -163,12 +164,13 @@ enum Since {
     Valkey(u16),
 }
 
-struct Row {
+/// How one type is written, and who knows it.
+pub(super) struct Row {
     kind: Kind,
-    byte: u8,
-    since: Since,
-    data_type: DataType,
-    encoding: &'static str,
+    pub byte: u8,
+    pub since: Since,
+    pub data_type: DataType,
+    pub encoding: &'static str,
     grammar: &'static [Op],
 }
 
@@ -208,7 +210,7 @@ const fn row(
 ///
 /// Source: `rdbSaveObject` and `rdbLoadObject` in `src/rdb.c` of the releases; from RDB 13 on, `src/lib/parser.c`
 /// of librdb. Type 6 (module values of 4.0's release candidates) cannot be delimited and is refused.
-static TYPES: &[Row] = {
+pub(super) static TYPES: &[Row] = {
     use DataType as D;
     use Kind as K;
     use Op::{Decimal, Fixed, Len, ModuleParts, Repeat, Str};

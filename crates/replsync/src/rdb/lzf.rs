@@ -16,30 +16,77 @@ pub(super) fn plausible(compressed: u64, len: u64) -> bool {
     len <= compressed.saturating_mul(MAX_RATIO)
 }
 
-/// Decompresses `input` into `out`, which is emptied first and will hold exactly `len` bytes.
+/// Literals and copies are moved in steps of fixed sizes, which may write so much too far.
+const SLACK: usize = 32;
+
+/// Decompresses `input` into `out`, which will hold exactly `len` bytes, whatever it held before.
 ///
 /// # Errors
 /// What is wrong, when `input` is cut short, copies from before the start, or gives more or fewer bytes.
 pub(super) fn decompress(input: &[u8], len: usize, out: &mut Vec<u8>) -> Result<(), Wrong> {
-    out.clear();
     if !plausible(input.len() as u64, len as u64) {
         return Err("it claims more than its bytes can give");
     }
-    out.reserve(len);
+    out.resize(len + SLACK, 0);
     let mut rest = input;
+    let mut at = 0;
     while let Some((&control, tail)) = rest.split_first() {
-        rest = tail;
-        if control < 32 {
-            let (literal, tail) =
-                rest.split_at_checked(usize::from(control) + 1).ok_or("it ends within a literal")?;
-            room(out, literal.len(), len)?;
-            out.extend_from_slice(literal);
-            rest = tail;
-        } else {
-            rest = copy(control, rest, len, out)?;
+        let count;
+        (count, rest) = match control {
+            0..32 => literal(tail, usize::from(control) + 1, &mut out[at..])?,
+            _ => copy(control, tail, at, out)?,
+        };
+        at += count;
+        if at > len {
+            return Err("it gives more bytes than it claims");
         }
     }
-    if out.len() == len { Ok(()) } else { Err("it gives fewer bytes than it claims") }
+    out.truncate(len);
+    if at == len { Ok(()) } else { Err("it gives fewer bytes than it claims") }
+}
+
+/// Puts so many bytes at the start of `out`. How many, and what of the input follows them.
+#[inline]
+fn literal<'a>(input: &'a [u8], count: usize, out: &mut [u8]) -> Result<(usize, &'a [u8]), Wrong> {
+    let (bytes, rest) = input.split_at_checked(count).ok_or("it ends within a literal")?;
+    match (input.first_chunk::<SLACK>(), out.first_chunk_mut::<SLACK>()) {
+        (Some(bytes), Some(out)) => *out = *bytes,
+        _ => out.get_mut(..count).ok_or("it gives more bytes than it claims")?.copy_from_slice(bytes),
+    }
+    Ok((count, rest))
+}
+
+/// Puts at `at` of `out` what was put there before. How many bytes, and what of the input follows the reference.
+#[inline]
+fn copy<'a>(control: u8, input: &'a [u8], at: usize, out: &mut [u8]) -> Result<(usize, &'a [u8]), Wrong> {
+    let mut rest = input;
+    let mut count = usize::from(control >> 5) + 2;
+    if count == 9 {
+        let (&more, tail) = rest.split_first().ok_or(SHORT)?;
+        count += usize::from(more);
+        rest = tail;
+    }
+    let (&low, rest) = rest.split_first().ok_or(SHORT)?;
+    let distance = (usize::from(control & 0x1f) << 8 | usize::from(low)) + 1;
+    let from = at.checked_sub(distance).ok_or(BEFORE_START)?;
+    if count > out.len() - SLACK - at {
+        return Err("it gives more bytes than it claims");
+    }
+    const STEP: usize = 16;
+    if distance >= STEP {
+        for step in (0..count).step_by(STEP) {
+            out.copy_within(from + step..from + step + STEP, at + step);
+        }
+    } else {
+        // the copy overlaps what it writes: it repeats the last `distance` bytes
+        let mut copied = 0;
+        while copied < count {
+            let step = (count - copied).min(distance + copied);
+            out.copy_within(from..from + step, at + copied);
+            copied += step;
+        }
+    }
+    Ok((count, rest))
 }
 
 /// Whether exactly `len` bytes would come out of `input`, found without making them.
@@ -80,36 +127,6 @@ pub(super) fn measure(input: &[u8], len: u64) -> Result<(), Wrong> {
 const SHORT: Wrong = "it ends within a copy";
 const BEFORE_START: Wrong = "it copies from before its start";
 
-fn copy<'a>(control: u8, input: &'a [u8], len: usize, out: &mut Vec<u8>) -> Result<&'a [u8], Wrong> {
-    let mut rest = input;
-    let mut count = usize::from(control >> 5) + 2;
-    if count == 9 {
-        let (&more, tail) = rest.split_first().ok_or(SHORT)?;
-        count += usize::from(more);
-        rest = tail;
-    }
-    let (&low, rest) = rest.split_first().ok_or(SHORT)?;
-    let distance = (usize::from(control & 0x1f) << 8 | usize::from(low)) + 1;
-    room(out, count, len)?;
-    let from = out.len().checked_sub(distance).ok_or(BEFORE_START)?;
-    if distance >= count {
-        out.extend_from_within(from..from + count);
-    } else {
-        // the copy overlaps what it writes: it repeats the last `distance` bytes
-        let mut left = count;
-        while left > 0 {
-            let step = left.min(out.len() - from);
-            out.extend_from_within(from..from + step);
-            left -= step;
-        }
-    }
-    Ok(rest)
-}
-
-fn room(out: &[u8], more: usize, len: usize) -> Result<(), Wrong> {
-    if len - out.len() < more { Err("it gives more bytes than it claims") } else { Ok(()) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,6 +145,36 @@ mod tests {
         // a long copy: 7 + 2 + 255 times the byte before
         assert_eq!(decompressed(b"\x00x\xe0\xff\x00", 265).unwrap(), [b'x'; 265]);
         assert_eq!(decompressed(b"", 0).unwrap(), b"");
+    }
+
+    /// Every distance and count, and literals of every length, against the definition.
+    #[test]
+    fn copies_of_all_shapes() {
+        for distance in 1..=40usize {
+            for count in (3..=40).chain([100, 263, 264]) {
+                let text: Vec<u8> = (0..40).collect();
+                let mut input = vec![31];
+                input.extend(&text[..32]);
+                input.push(7);
+                input.extend(&text[32..]);
+                let low = (distance - 1) as u8;
+                match count {
+                    3..=8 => input.extend([((count - 2) << 5) as u8, low]),
+                    _ => input.extend([0xe0, (count - 9) as u8, low]),
+                }
+                input.extend(b"\x00!");
+                let mut expected = text;
+                for _ in 0..count {
+                    expected.push(expected[expected.len() - distance]);
+                }
+                expected.push(b'!');
+                assert_eq!(decompressed(&input, expected.len()).unwrap(), expected, "{distance} {count}");
+                assert_eq!(measure(&input, expected.len() as u64), Ok(()));
+                for wrong in [expected.len() - 1, expected.len() + 1, 41] {
+                    assert!(decompressed(&input, wrong).is_err() && measure(&input, wrong as u64).is_err());
+                }
+            }
+        }
     }
 
     #[test]

@@ -24,6 +24,8 @@
 mod check;
 mod decode;
 pub mod distinct;
+#[cfg(test)]
+mod doc_test;
 pub mod dump;
 mod element;
 mod encode;

@@ -567,7 +567,7 @@ const MODULE_PRE_GA: u8 = 6;
 const SLOTS: u64 = 16384;
 
 /// What a byte between items means when it is no type. Source: `src/rdb.h` of both products.
-mod opcode {
+pub(super) mod opcode {
     /// Types count up from 0, opcodes down from 255: what is unknown from here on is more likely an opcode.
     pub const LEAST: u8 = 224;
     /// Redis 8.6: what modules attached to the key to come.
