@@ -65,7 +65,11 @@ async fn of_file<T: Send + 'static>(
     };
     let work = move || {
         let file = RdbFile::open(&path)?;
-        Ok(work(opened.get_or_init(|| file)))
+        let file = opened.get_or_init(|| file);
+        let done = work(file);
+        // What was written to meanwhile may be two files in one.
+        file.check_unchanged()?;
+        Ok(done)
     };
     offline::run(shown, look, work)
         .await?
