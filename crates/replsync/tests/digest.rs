@@ -3,6 +3,8 @@
 //!
 //! The second implementation shares nothing with the first but XXH3: it takes values as JSON, not as elements.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
