@@ -325,7 +325,11 @@ impl Comparison<'_> {
                 difference.what = format!("{}; expiry: {}", difference.what, expiries(at));
             }
         }
-        if difference.what.is_empty() { Err(self.changed()) } else { Ok(difference) }
+        if difference.what.is_empty() {
+            // Such as two numbers that are none, of other bits.
+            difference.what = "something that has no name here".to_owned();
+        }
+        Ok(difference)
     }
 
     #[cold]

@@ -8,10 +8,9 @@ use xxhash_rust::xxh3::{xxh3_128, xxh3_128_with_seed};
 use super::error::{At, Error};
 use super::narrow::{Plan, Record, Records, Share, Sums};
 use super::progress::Progress;
-use crate::compare::elements::take_apart;
-use crate::digest::replsync_1::{KeyHasher, Sum};
+use crate::digest::replsync_1::KeyHasher;
 use crate::files::{self, RdbFile, Stream};
-use crate::rdb::{self, Buffered, Checksum, Element, Entry, Item, Kind, Limits, Magic, Place, Reader};
+use crate::rdb::{self, Buffered, Checksum, Element, Entry, Item, Limits, Magic, Place, Reader};
 
 /// So many function libraries are held …
 const FUNCTIONS_MAX: usize = 10_000;
@@ -207,16 +206,8 @@ impl<'a> Side<'a> {
     ) -> Result<(u128, u128), Error> {
         let id = id(entry.db, reader.key());
         hasher.start(reader.key(), entry.expiry_ms);
-        let (mut index, mut module) = (0, Sum::default());
-        self.elements(reader, entry.db, |element| {
-            hasher.element(&element);
-            if entry.kind == Kind::Module {
-                module += module_part(index, element);
-                index += 1;
-            }
-        })?;
-        let mut digest = hasher.finish(entry.kind.data_type());
-        digest.data += module;
+        self.elements(reader, entry.db, |element| hasher.element(&element))?;
+        let digest = hasher.finish(entry.kind.data_type());
         let mut bytes = [0; 48];
         bytes[..16].copy_from_slice(&id.to_le_bytes());
         bytes[16..32].copy_from_slice(&digest.data.0.to_le_bytes());
@@ -255,13 +246,6 @@ impl<'a> Side<'a> {
             Err(source) => Error::Rdb { path: self.file.path().to_owned(), at, source },
         }
     }
-}
-
-/// The digest of a part of a module's value. They come in an order.
-fn module_part(index: u64, element: Element<'_>) -> Sum {
-    let mut bytes = Vec::new();
-    take_apart(index, element, |at| at, |_, name, content| bytes = [name, content].concat().concat());
-    Sum(xxh3_128(&bytes))
 }
 
 /// The name of a library, as the first line of its code says it: `#!lua name=mylib`.
