@@ -9,7 +9,8 @@ use replsync_tests::server::TestServer;
 #[allow(dead_code)] // some of it makes whole files
 mod structure;
 
-/// Redis before 8.0 frees it twice, and dies some time later: "Duplicated consumer PEL entry" in `rdbLoadObject`.
+/// Older servers free it twice when they refuse it, and die some time later: "Duplicated consumer PEL entry" in
+/// `rdbLoadObject`.
 const KILLS_OLDER: &str = "a pending entry twice with its owner";
 /// Valkey looks whether an entry has an owner already; Redis gives it the new one.
 const VALKEY_REFUSES: &str = "a pending entry with two owners";

@@ -301,13 +301,13 @@ mod tests {
 
     #[test]
     fn a_bound_makes_passes() {
-        let hashes: Vec<u64> = (0u64..1_200_000).map(|i| hash(&(i % 1_199_990).to_le_bytes())).collect();
+        let hashes: Vec<u64> = (0u64..600_000).map(|i| hash(&(i % 599_990).to_le_bytes())).collect();
         let expected = expected(&hashes);
         assert_eq!(expected.len(), 10);
         assert_eq!(suspects(&hashes, 1 << 20), (expected.clone(), 1));
         let (found, passes) = suspects(&hashes, 2 * BUCKETS);
         assert_eq!(found, expected);
-        assert!((3..=8).contains(&passes), "{passes}");
+        assert!((2..=4).contains(&passes), "{passes}");
     }
 
     #[test]

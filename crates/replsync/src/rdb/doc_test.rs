@@ -1,7 +1,7 @@
 //! docs/formats/rdb.md says what the code says.
 
 use super::kind::{Magic, Since, TYPES};
-use super::reader::{opcode, pre_release};
+use super::opcode::{self, pre_release};
 use crate::server::Server;
 
 const DOC: &str = include_str!("../../../../docs/formats/rdb.md");

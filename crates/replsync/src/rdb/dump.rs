@@ -5,7 +5,7 @@
 
 use bytes::BufMut;
 
-use super::reader::pre_release;
+use super::opcode::pre_release;
 use super::{Error, Kind, Magic};
 use crate::checksum::{Crc64, crc64};
 

@@ -270,10 +270,15 @@ impl<R: Read> Buffered<R> {
     fn fill(&mut self, n: usize) -> Result<(), Error> {
         self.drop_consumed();
         while self.end - self.start < n {
-            if self.end == self.buffer.len() {
-                self.buffer.resize((self.buffer.len() * 2).max(BUFFER_BYTES), 0);
+            if self.buffer.is_empty() {
+                self.buffer = vec![0; BUFFER_BYTES];
+            } else if self.end == self.buffer.len() {
+                self.buffer.resize(self.buffer.len() * 2, 0);
             }
-            match self.stream.read(&mut self.buffer[self.end..]) {
+            // A buffer that a long string made large is not filled for short ones: what is read is soon looked at, and
+            // summed, while it is in the processor's cache.
+            let until = self.buffer.len().min(self.end + BUFFER_BYTES);
+            match self.stream.read(&mut self.buffer[self.end..until]) {
                 Ok(0) => return Err(Error::Truncated { offset: self.offset(), wanted: n as u64 }),
                 Ok(read) => self.end = (self.end + read).min(self.buffer.len()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}

@@ -1,8 +1,9 @@
 //! RDB: the format of dumps, on disk and on the wire.
 //!
 //! A [`Reader`] turns an [`Input`] (memory or a stream) into [`Item`]s. Of a value it finds the end, by the
-//! grammar of its [`Kind`]; its bytes can be taken raw, as [`dump`] payloads and files want them, or decoded into
-//! [`Element`]s, which are the same whatever the encoding. [`readable`] says which server loads which kind.
+//! grammar of its [`Kind`]; its bytes can be taken raw, as [`dump`] payloads and files want them, checked down to the
+//! last packed item (a [`Finding`] does not stop the reading), or decoded into [`Element`]s, which are the same whatever
+//! the encoding. [`readable`] says which server loads which kind.
 //!
 //! Nothing is believed: lengths are checked against [`Limits`], memory grows as bytes arrive, what is compressed
 //! cannot claim more than its bytes can give, and unknown bytes are errors with their offset.
@@ -39,6 +40,7 @@ mod lzf;
 mod measure;
 mod module;
 mod older;
+mod opcode;
 mod packed;
 mod primitive;
 mod reader;

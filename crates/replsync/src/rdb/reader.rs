@@ -1,11 +1,13 @@
-//! The reader: an RDB as a sequence of items, each value left to the caller to skip, copy or decode.
+//! The reader: an RDB as a sequence of items, each value left to the caller to skip, copy, check or decode.
 
-use super::check::{Again, Checked, Checker, Finding, FindingKind};
+mod structure;
+
 use super::element::Element;
 use super::input::Input;
 use super::item::{Checksum, Entry, Item, ModuleAux};
-use super::kind::{DataType, Kind, Magic, Op};
+use super::kind::{Kind, Magic, Op};
 use super::measure::{self, Measure};
+use super::opcode::{self, pre_release};
 use super::primitive::{StringHead, array, byte, length, millis, string_head};
 use super::walk::{Halt, walk};
 use super::{Error, Limits, ModuleId, decode};
@@ -46,7 +48,7 @@ pub struct Place {
 /// Reads an RDB item by item.
 ///
 /// ```text
-/// next_item ─► Header, Aux …, Entry ─► (key, raw_value | decode_value | nothing) ─► next_item … End ─► None
+/// next_item ─► Header, Aux …, Entry ─► (key, raw_value | check_value | decode_value | nothing) ─► next_item … End ─► None
 /// ```
 ///
 /// It holds one key, and of a value only what it is asked for. After an error it is of no use:
@@ -249,74 +251,6 @@ impl<I: Input> Reader<I> {
         let measure = measure::value(kind, &mut self.input, &self.limits, &mut self.scratch)?;
         self.state = State::Items;
         Ok(measure)
-    }
-
-    /// Checks the structure of the current value. What is wrong inside a string is a finding, and the reading goes on
-    /// behind it; an error is what loses the value's end.
-    ///
-    /// Whether names in the value are distinct may need [another reading](Checked::again). Of values of up to
-    /// 1 MiB that is done here.
-    ///
-    /// # Errors
-    /// As [`Reader::raw_value`].
-    pub fn check_value(
-        &mut self,
-        checker: &mut Checker,
-        found: &mut impl FnMut(Finding),
-    ) -> Result<Checked, Error> {
-        self.check(checker, None, found)
-    }
-
-    /// Goes on with the check of the value at hand, which is the one that [`Reader::check_value`] wants to have read
-    /// again: by a reader that was [resumed](Reader::resume) at its [place](Reader::entry_place).
-    ///
-    /// # Errors
-    /// As [`Reader::raw_value`].
-    pub fn check_again(
-        &mut self,
-        checker: &mut Checker,
-        again: &Again,
-        found: &mut impl FnMut(Finding),
-    ) -> Result<Checked, Error> {
-        self.check(checker, Some(again), found)
-    }
-
-    fn check(
-        &mut self,
-        checker: &mut Checker,
-        again: Option<&Again>,
-        found: &mut impl FnMut(Finding),
-    ) -> Result<Checked, Error> {
-        let kind = self.unread()?;
-        self.state = State::Failed;
-        let has_names = matches!(kind.data_type(), DataType::Set | DataType::Zset | DataType::Hash);
-        if has_names {
-            self.input.mark_within(CHECKED_AGAIN_BYTES);
-        }
-        let mut checked = Checked::default();
-        let mut again = again;
-        let mut next;
-        loop {
-            let mut checking = checker.start(again, found);
-            if let (None, Some(expiry_ms @ ..0)) = (again, self.expiry_ms) {
-                let message = format!("the key expires at {expiry_ms} ms, before 1970").into();
-                checking.report(FindingKind::Expiry, self.entry_offset, message);
-            }
-            decode::visit(kind, &mut self.input, &self.limits, &mut self.scratch, &mut checking)?;
-            let pass = checking.finish();
-            checked.elements = pass.elements;
-            checked.findings += pass.findings;
-            next = pass.again;
-            if next.is_none() || !self.input.rewind() {
-                break;
-            }
-            again = next.as_ref();
-            self.input.mark_within(CHECKED_AGAIN_BYTES);
-        }
-        checked.again = next;
-        self.input.release();
-        self.state = State::Items;
-        Ok(checked)
     }
 
     fn unread(&self) -> Result<Kind, Error> {
@@ -547,44 +481,5 @@ impl<I: Input> Reader<I> {
     }
 }
 
-/// Values up to here are kept while they are checked, so that they can be read again.
-const CHECKED_AGAIN_BYTES: usize = 1 << 20;
-
-/// What `byte` is, if it is known and refused, as servers do: `RDB_OPCODE_FUNCTION_PRE_GA` in
-/// `rdbLoadRioWithLoadingCtx` and `RDB_TYPE_MODULE_PRE_GA` in `rdbLoadObject`.
-pub(super) fn pre_release(byte: u8) -> Option<&'static str> {
-    match byte {
-        MODULE_PRE_GA => Some("a module's value as Redis 4.0 release candidates wrote it"),
-        opcode::FUNCTION_PRE_GA => Some("functions as Redis 7.0 release candidates wrote them"),
-        _ => None,
-    }
-}
-
-/// The type byte of module values that do not say where they end.
-const MODULE_PRE_GA: u8 = 6;
-
 /// Slots of a cluster.
 const SLOTS: u64 = 16384;
-
-/// What a byte between items means when it is no type. Source: `src/rdb.h` of both products.
-pub(super) mod opcode {
-    /// Types count up from 0, opcodes down from 255: what is unknown from here on is more likely an opcode.
-    pub const LEAST: u8 = 224;
-    /// Redis 8.6: what modules attached to the key to come.
-    pub const KEY_META: u8 = 243;
-    /// Valkey 9: a slot migration under way.
-    pub const SLOT_IMPORT: u8 = 243;
-    pub const SLOT_INFO: u8 = 244;
-    pub const FUNCTION2: u8 = 245;
-    /// Functions of 7.0's release candidates: name, engine and code apart. Refused, as servers do.
-    pub const FUNCTION_PRE_GA: u8 = 246;
-    pub const MODULE_AUX: u8 = 247;
-    pub const IDLE: u8 = 248;
-    pub const FREQ: u8 = 249;
-    pub const AUX: u8 = 250;
-    pub const RESIZEDB: u8 = 251;
-    pub const EXPIRETIME_MS: u8 = 252;
-    pub const EXPIRETIME: u8 = 253;
-    pub const SELECTDB: u8 = 254;
-    pub const EOF: u8 = 255;
-}

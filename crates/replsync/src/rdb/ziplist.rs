@@ -160,6 +160,7 @@ mod tests {
         fn any_bytes_end_well(mut blob in prop::collection::vec(any::<u8>(), 11..300), count: u8) {
             let len = blob.len() as u32;
             blob[..4].copy_from_slice(&len.to_le_bytes());
+            blob[4..8].copy_from_slice(&10u32.to_le_bytes());
             blob[8..10].copy_from_slice(&u16::from(count % 4).to_le_bytes());
             blob[10] = 0;
             *blob.last_mut().unwrap() = END;

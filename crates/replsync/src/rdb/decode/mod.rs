@@ -192,8 +192,8 @@ pub(super) fn visit<I: Input, V: Visitor>(
     Ok(())
 }
 
-/// A collection without elements: servers never write one. RESTORE refuses it; loading a file, servers from 6.2
-/// skip it (`empty_keys_skipped`), and older ones load it (`emptykey` in `rdbLoadObject`).
+/// A collection without elements: servers never write one. RESTORE refuses it; loading a file, servers from
+/// 6.2.6 skip it (`empty_keys_skipped`), and older ones load it (`emptykey` in `rdbLoadObject`).
 #[inline]
 fn not_empty<V: Visitor>(count: u64, offset: u64, v: &mut V) -> Result<(), V::Error> {
     if V::STRUCTURE && count == 0 {
