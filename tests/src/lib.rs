@@ -8,6 +8,7 @@ pub mod contents;
 pub mod digest;
 pub mod doctor;
 pub mod expiring;
+pub mod failing_fs;
 pub mod fake;
 pub mod fill;
 pub mod job;

@@ -243,7 +243,7 @@ pub struct Verify {
     pub digest: bool,
     /// Memory for the search for keys, fields and members that are there twice; what needs more (16 bytes a key) is read
     /// several times
-    #[arg(long, value_name = "BYTES", default_value_t = 64 * 1024 * 1024)]
+    #[arg(long, value_name = "BYTES", default_value_t = 128 * 1024 * 1024)]
     pub duplicates_bytes: usize,
     /// How many findings to keep for each file; the rest is counted
     #[arg(long, value_name = "N", default_value_t = 1000)]

@@ -34,8 +34,8 @@ use crate::rdb::{Checker, Limits};
 pub struct Options {
     /// How many threads work on one file: as many as there are cores.
     pub jobs: usize,
-    /// How much memory the search for what must not be there twice may take, in bytes, 8 for a name: 64 MiB. Half of it
-    /// is for the keys of a database (4 million at once), half for fields and members, each thread's part of it.
+    /// How much memory the search for what must not be there twice may take, in bytes, 8 for a name: 128 MiB. Half of it
+    /// is for keys (8 million at once), half for fields and members, each thread's part of it.
     pub duplicates_bytes: usize,
     /// Whether the keyspace is added up, too: its digest. It takes about as long again.
     pub digest: bool,
@@ -52,7 +52,7 @@ impl Options {
     pub fn at(now_ms: i64) -> Self {
         Self {
             jobs: std::thread::available_parallelism().map_or(1, Into::into),
-            duplicates_bytes: 64 * 1024 * 1024,
+            duplicates_bytes: 128 * 1024 * 1024,
             digest: false,
             findings_max: 1000,
             now_ms,
