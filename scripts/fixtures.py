@@ -439,10 +439,28 @@ def make(name, path):
         save(server, folder, f"odd_{name}", golden(server, version, valkey, policies[1]))
     if name == "redis-7.4":
         modules(path)
+    if name in ("redis-5.0", "redis-7.2"):
+        scores(name, path)
     if name in ("redis-8.0", "redis-8.6"):
         vectors(name, path)
     if name in ("redis-7.4", "redis-8.6", "valkey-8.1", "valkey-9"):
         cluster(name, path)
+
+
+# Of these, Grisu2 as servers print scores has longer digits than are needed, or other ones with another power of ten.
+HARD_SCORES = """2.718316374298659e276 3.089261223363795e16 1.830525276903402e208 6.676688543358962e16 5.270283416880071e-247 4.148662197091951e34
+              1.214501916102842e17 4.794815575383325e93 4884043.914085072 5.455734552299591e-6 1.505177592653168e-91 301579632.2384682
+              8.404805944321416e212 8.407733323549198e-148 8.790415702349541e-244 1.195082987713787e-275 8.056015146646544e-28 9.629251294761487e-124
+              1.108176023800543e-243 9.046457454529943e-156 1.182972615189757e29 1.077146283340984e-235 5.938480825901916e-188 9.826215040195547e228"""
+
+
+def scores(name, path):
+    """Scores that are delicate to print."""
+    with Running(path) as (server, folder):
+        values = HARD_SCORES.split() + [f"{digits}e{power}" for digits in (1, 12, 123) for power in range(-12, 25)]
+        server("ZADD", "scores", *[x for i, s in enumerate(values) for x in (s, f"m{i}")])
+        server("SAVE")
+        save(server, folder, f"scores_{name}", footers(server))
 
 
 def footers(server):
