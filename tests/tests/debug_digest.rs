@@ -59,6 +59,7 @@ fn check(server: &TestServer, what: &str) -> Result<Vec<u8>> {
     let keys: u64 = ours.databases.values().map(|database| database.keys).sum();
     ensure!(keys == server.client(0).keys()?, "{}, {what}: {keys} keys in the file", server.name());
     agree_with_check_rdb(server)?;
+    agree_with_verify(server)?;
     Ok(rdb)
 }
 
@@ -69,6 +70,16 @@ fn told(server: &TestServer, args: &[&str]) -> Result<Value> {
     let ended = Node::run(&[&base, args].concat(), PATIENCE)?;
     ensure!(ended.code == Some(0), "{ended:?}");
     Ok(serde_json::from_str(&ended.stdout)?)
+}
+
+/// Nor does our `verify`.
+fn agree_with_verify(server: &TestServer) -> Result<()> {
+    let file = server.folder().join("dump.rdb").display().to_string();
+    let ended = Node::run(&["verify", &file, "--json", "--no-progress"], PATIENCE)?;
+    ensure!(ended.code == Some(0), "{}: {ended:?}", server.name());
+    let said: Value = serde_json::from_str(&ended.stdout)?;
+    ensure!(said["ok"] == true, "{}: {said}", server.name());
+    Ok(())
 }
 
 /// The server's own checker finds nothing to say against the file.
