@@ -45,8 +45,8 @@ mod packed;
 mod primitive;
 mod reader;
 mod walk;
-mod writer;
 mod window;
+mod writer;
 mod ziplist;
 mod zipmap;
 
