@@ -28,7 +28,7 @@ pub fn check_over(file: &RdbFile, wanted: Wanted<'_>, start: Place, options: &Op
         planned: VecDeque::new(),
         waiting: VecDeque::new(),
         done: BTreeMap::new(),
-        scout: Some(Scout::new(&scout_file, limits, start, 0)),
+        scout: Some(Box::new(Scout::new(&scout_file, limits, start, 0))),
         scout_at: Some(start),
         careful_segments: CAREFUL_SEGMENTS,
         finished: false,
@@ -67,7 +67,7 @@ struct Chain<'a> {
     waiting: VecDeque<Stretch>,
     done: BTreeMap<u64, Segment>,
     /// Away while it scouts.
-    scout: Option<Scout>,
+    scout: Option<Box<Scout>>,
     /// Where the next stretch begins; nothing when the last one was given out.
     scout_at: Option<Place>,
     careful_segments: u64,
@@ -82,7 +82,7 @@ struct Stretch {
 
 enum Task {
     Check(Stretch),
-    Scout(Scout, Place),
+    Scout(Box<Scout>, Place),
 }
 
 impl<'a> Shared<'a> {
@@ -135,7 +135,7 @@ impl<'a> Shared<'a> {
         let from = chain.frontier;
         let careful_until = from.offset.saturating_add(chain.careful_segments.saturating_mul(SEGMENT_BYTES));
         chain.careful_segments = chain.careful_segments.saturating_mul(2);
-        chain.scout = Some(Scout::new(scout_file, limits, from, careful_until));
+        chain.scout = Some(Box::new(Scout::new(scout_file, limits, from, careful_until)));
         chain.scout_at = Some(from);
     }
 
@@ -155,7 +155,7 @@ impl Chain<'_> {
         Some(Task::Scout(self.scout.take()?, start))
     }
 
-    fn give_out(&mut self, start: Place, cut: Cut, scout: Scout) {
+    fn give_out(&mut self, start: Place, cut: Cut, scout: Box<Scout>) {
         let (stop, next) = match cut {
             Cut::At(place) => (place.offset, Some(place)),
             Cut::None => (u64::MAX, None),

@@ -94,5 +94,5 @@ fn place_behind<I: Input>(reader: &mut Reader<I>) -> Option<Place> {
 
 /// Types count up from 0; what is said of a key comes before it.
 fn may_begin_an_item(byte: u8) -> bool {
-    byte < 32 || byte >= 248
+    !(32..248).contains(&byte)
 }
