@@ -16,7 +16,7 @@ use serde::Serialize;
 use crate::args::{Compare, Output};
 use crate::exit::{ExitCode, Failure};
 use crate::offline::{self, Bytes, Shown};
-use crate::output::{self, count, counted};
+use crate::output::{self, Name, count, counted};
 use crate::stderr::Stderr;
 
 /// So many keys are named for people unless they ask for more.
@@ -123,10 +123,8 @@ fn json_line(difference: &Difference) -> io::Result<String> {
 #[derive(Serialize)]
 struct DifferenceDocument<'a> {
     db: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key_base64: Option<String>,
+    #[serde(flatten)]
+    key: Name<'a>,
     kind: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     type_a: Option<&'static str>,
@@ -181,12 +179,10 @@ fn text_or_base64(bytes: &[u8]) -> (Option<&str>, Option<String>) {
 
 impl<'a> DifferenceDocument<'a> {
     fn new(difference: &'a Difference) -> Self {
-        let (key, key_base64) = text_or_base64(&difference.key);
         let [type_a, type_b] = difference.types.map(|data_type| data_type.map(|data_type| data_type.name()));
         Self {
             db: difference.db,
-            key,
-            key_base64,
+            key: Name::of(&difference.key),
             kind: difference.kind.name(),
             type_a,
             type_b,

@@ -12,7 +12,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::args::{Migrate, Output};
 use crate::exit::{ExitCode, Failure};
-use crate::output::{self, count, counted};
+use crate::output::{self, Name, count, counted};
 use crate::progress;
 use crate::stderr::Stderr;
 
@@ -142,19 +142,16 @@ impl Digest {
 #[derive(Serialize)]
 struct DifferenceDocument<'a> {
     db: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key_base64: Option<String>,
+    #[serde(flatten)]
+    key: Name<'a>,
     kind: &'static str,
     what: &'a str,
 }
 
 impl<'a> DifferenceDocument<'a> {
     fn new(difference: &'a Difference) -> Self {
-        let key = std::str::from_utf8(&difference.key).ok();
-        let key_base64 = key.is_none().then(|| output::base64(&difference.key));
-        Self { db: difference.db, key, key_base64, kind: difference.kind.name(), what: &difference.what }
+        let Difference { db, key, kind, what, .. } = difference;
+        Self { db: *db, key: Name::of(key), kind: kind.name(), what }
     }
 }
 

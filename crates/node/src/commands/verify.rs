@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::args::{Output, Verify};
 use crate::exit::{ExitCode, Failure};
 use crate::offline::{self, Bytes, Shown};
-use crate::output::{self, count, counted};
+use crate::output::{self, Name, count, counted};
 use crate::stderr::Stderr;
 
 /// Verifies the files and prints what was found.
@@ -116,10 +116,8 @@ struct FindingDocument<'a> {
     kind: &'static str,
     offset: Option<u64>,
     db: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key_base64: Option<String>,
+    #[serde(flatten)]
+    key: Option<Name<'a>>,
     message: &'a str,
 }
 
@@ -175,14 +173,11 @@ impl<'a> FileDocument<'a> {
 
 impl<'a> FindingDocument<'a> {
     fn new(finding: &'a Finding) -> Self {
-        let bytes = finding.key.as_deref();
-        let key = bytes.and_then(|key| std::str::from_utf8(key).ok());
         Self {
             kind: finding.kind.name(),
             offset: finding.offset,
             db: finding.db,
-            key,
-            key_base64: bytes.filter(|_| key.is_none()).map(output::base64),
+            key: finding.key.as_deref().map(Name::of),
             message: &finding.message,
         }
     }
