@@ -8,8 +8,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Read;
 
 use replsync::rdb::{
-    ArrayValue, Buffered, Checksum, Element, Error, Input, Item, Kind, Limits, Magic, Reader, Slice, decode,
-    decode_string, dump, rewrite_field_expiries,
+    ArrayValue, Buffered, Checker, Checksum, Element, Error, Finding, Input, Item, Kind, Limits, Magic,
+    Reader, Slice, decode, decode_string, dump, rewrite_field_expiries,
 };
 use replsync::server::Server;
 
@@ -36,6 +36,23 @@ impl Read for Pieces<'_> {
 fn readers(data: &[u8]) -> (Reader<Slice<'_>>, Reader<Buffered<Pieces<'_>>>) {
     let pieces = Pieces { bytes: data, len: [1, 3, 64, 1 << 20][data.len() % 4] };
     (Reader::with_limits(Slice::new(data), LIMITS), Reader::with_limits(Buffered::new(pieces), LIMITS))
+}
+
+/// A reader of a file of one key, which stands before the value.
+fn at_value(file: &[u8]) -> Reader<Slice<'_>> {
+    moved_to_value(Reader::with_limits(Slice::new(file), LIMITS))
+}
+
+fn at_value_of_stream(file: &[u8]) -> Reader<Buffered<Pieces<'_>>> {
+    let pieces = Pieces { bytes: file, len: [1, 3, 64, 1 << 20][file.len() / 2 % 4] };
+    moved_to_value(Reader::with_limits(Buffered::new(pieces), LIMITS))
+}
+
+fn moved_to_value<I: Input>(mut reader: Reader<I>) -> Reader<I> {
+    for _ in 0..2 {
+        assert!(matches!(reader.next_item(), Ok(Some(_))), "a header and a key");
+    }
+    reader
 }
 
 /// The same from both: the error in its words, where there is one.
@@ -155,6 +172,42 @@ pub fn rdb_values(data: &[u8]) {
     }
 }
 
+/// Where a value ends, how many elements it has, and what is wrong with it.
+fn findings<I: Input>(reader: &mut Reader<I>) -> Result<(u64, u64, Vec<Finding>), Error> {
+    let mut findings = Vec::new();
+    let checked = reader.check_value(&mut Checker::default(), &mut |finding| findings.push(finding))?;
+    assert!(checked.again.is_none(), "inputs are short enough to be gone back in");
+    assert!(checked.findings >= findings.len() as u64);
+    Ok((reader.offset(), checked.elements, findings))
+}
+
+/// A file at the depth of structure: the same findings from memory and from a stream, and a value without any has a
+/// meaning, and ends in the same place.
+pub fn rdb_structure(data: &[u8]) {
+    let (mut slice, mut stream) = readers(data);
+    let (mut decoded, _) = readers(data);
+    loop {
+        let Some(item) = alike(slice.next_item(), stream.next_item()) else { return };
+        assert_eq!(decoded.next_item().ok(), Some(item.clone()));
+        match item {
+            None => return,
+            Some(Item::Entry(_)) => {
+                let checked = alike(findings(&mut slice), findings(&mut stream));
+                let Some((end, _, findings)) = checked else { return };
+                match values(&mut decoded) {
+                    Ok((value_end, _)) => assert_eq!(end, value_end),
+                    Err(error) => {
+                        assert!(!findings.is_empty(), "no finding, but {error}");
+                        // the other goes on
+                        return;
+                    }
+                }
+            }
+            Some(_) => {}
+        }
+    }
+}
+
 /// `raw` decodes whole into elements of that sum.
 fn value_is(kind: Kind, raw: &[u8], sum: u64) {
     let mut hasher = DefaultHasher::new();
@@ -170,18 +223,28 @@ fn value_is(kind: Kind, raw: &[u8], sum: u64) {
 fn value(kind: Kind, raw: &[u8]) {
     let magic = if kind == Kind::ValkeyHashTtl { b"VALKEY080" } else { b"REDIS0014" };
     let file = [&magic[..], &[kind.type_byte(), 1, b'k'], raw].concat();
-    let opened = |file| {
-        let (mut slice, mut stream) = readers(file);
-        for _ in 0..2 {
-            assert!(alike(slice.next_item(), stream.next_item()).flatten().is_some(), "a header and a key");
-        }
-        (slice, stream)
+    // a stream takes its time: it is there for one of the two
+    let streamed = raw.len() % 2 == 0;
+    let decoded = if streamed {
+        alike(values(&mut at_value(&file)), values(&mut at_value_of_stream(&file)))
+    } else {
+        values(&mut at_value(&file)).ok()
     };
-    let (mut slice, mut stream) = opened(&file);
-    let start = slice.offset();
-    let Some((end, sum)) = alike(values(&mut slice), values(&mut stream)) else { return };
+    let checked = if streamed {
+        findings(&mut at_value(&file)).ok()
+    } else {
+        alike(findings(&mut at_value(&file)), findings(&mut at_value_of_stream(&file)))
+    };
+    if let Some((end, _, findings)) = checked {
+        match decoded {
+            Some((value_end, _)) => assert_eq!(end, value_end),
+            None => assert!(!findings.is_empty(), "neither findings nor a meaning"),
+        }
+    }
+    let Some((end, sum)) = decoded else { return };
     // what has a meaning has an end, and it is the same one
-    let (mut slice, _) = opened(&file);
+    let mut slice = at_value(&file);
+    let start = slice.offset();
     let len = slice.raw_value(usize::MAX).expect("it was decoded").map(<[u8]>::len);
     assert_eq!((len, slice.offset()), (Some((end - start) as usize), end));
     value_is(kind, &file[start as usize..end as usize], sum);
@@ -260,8 +323,10 @@ pub fn rdb_stream(data: &[u8]) {
 /// A compressed string; the first two bytes say how long it claims to be. What comes out is what a plain reading of
 /// the format gives, byte by byte.
 pub fn lzf(data: &[u8]) {
+    // what is longer than this takes long, and shows nothing more
+    const MOST: u16 = 4096;
     let Some((len, compressed)) = data.split_first_chunk::<2>() else { return };
-    let len = u32::from(u16::from_le_bytes(*len));
+    let len = u32::from(u16::from_le_bytes(*len) % MOST);
     let Ok(size) = u32::try_from(compressed.len()) else { return };
     let raw = [&[0xc3, 0x80][..], &size.to_be_bytes(), &[0x80], &len.to_be_bytes(), compressed].concat();
     let plain = decompressed(compressed, len as usize);
@@ -318,6 +383,9 @@ pub fn dump_payload(data: &[u8]) {
     }
     let Some((&byte, raw)) = data.split_first() else { return };
     for version in [14, 80] {
+        if version == 80 && Kind::of(byte, Magic::Valkey) == Kind::of(byte, Magic::Redis) {
+            continue; // seen already
+        }
         let mut payload = Vec::new();
         dump::write(&mut payload, byte, raw, version);
         match dump::parse(&payload) {
@@ -328,7 +396,7 @@ pub fn dump_payload(data: &[u8]) {
                 rewritten_hash(found.kind, raw);
             }
             Err(error) => {
-                assert!(matches!(error, Error::UnknownType { .. } | Error::PreRelease { .. }), "{error}");
+                assert!(matches!(error, Error::UnknownType { .. } | Error::PreRelease { .. }), "{error}")
             }
         }
     }

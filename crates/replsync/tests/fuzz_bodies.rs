@@ -23,6 +23,7 @@ fn damaged_fixtures_panic_nowhere() {
             continue;
         }
         bodies::rdb_boundaries(&whole);
+        bodies::rdb_structure(&whole);
         bodies::rdb_values(&whole);
         for _ in 0..60 {
             let mut damaged = whole.clone();
@@ -35,6 +36,7 @@ fn damaged_fixtures_panic_nowhere() {
                 };
             }
             bodies::rdb_boundaries(&damaged);
+            bodies::rdb_structure(&damaged);
             bodies::rdb_values(&damaged);
             let from = next(&mut state) % damaged.len();
             let piece = &damaged[from..damaged.len().min(from + 400)];

@@ -75,6 +75,7 @@ macro_rules! replayed {
 
 replayed! {
     rdb_boundaries: bodies::rdb_boundaries,
+    rdb_structure: bodies::rdb_structure,
     rdb_values: bodies::rdb_values,
     listpack: bodies::listpack,
     ziplist: bodies::ziplist,
@@ -151,6 +152,7 @@ fn write_file(seed: &str, beginning: &[u8]) {
     let checksum = crc64::crc64(0, &file);
     file.extend(checksum.to_le_bytes());
     write("rdb_boundaries", seed, &file);
+    write("rdb_structure", seed, &file);
     write("rdb_values", seed, &file);
 }
 
