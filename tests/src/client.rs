@@ -49,6 +49,12 @@ impl Conn {
         Ok(Self(client.get_connection().with_context(|| format!("cannot connect to {url}"))?))
     }
 
+    /// Gives up on a server that takes longer to take a command or to reply.
+    pub fn patience(&mut self, patience: std::time::Duration) -> Result<()> {
+        self.0.set_write_timeout(Some(patience))?;
+        Ok(self.0.set_read_timeout(Some(patience))?)
+    }
+
     /// Sends one command of words that hold no spaces, and returns its reply; an error reply is an error.
     pub fn words(&mut self, words: &str) -> Result<Value> {
         self.call(&words.split(' ').collect::<Vec<_>>())

@@ -82,6 +82,16 @@ impl TestServer {
         panic!("{name} does not start: {:#}", last.expect("five tries were made"));
     }
 
+    /// The same for a server that may refuse to start, as it does with a damaged file: then the error holds its log.
+    pub fn try_start_with(name: &str, options: &Options) -> Result<Self> {
+        loop {
+            match Self::try_start(name, &program(name), options) {
+                Err(error) if format!("{error:#}").contains("Address already in use") => {}
+                other => return other,
+            }
+        }
+    }
+
     fn try_start(name: &str, program: &Path, options: &Options) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         if let Some(file) = options.file {
