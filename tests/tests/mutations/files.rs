@@ -103,23 +103,20 @@ pub fn compare(name: &str, by: Server) -> Result<()> {
         std::fs::write(&path, &file)?;
         let ours = first_finding(&path)?;
         let (server, check) = (starts(name, &file)?, check_rdb(name, &path)?);
-        let verdicts = format!(
-            "we {}, the server {}, check-rdb {}",
-            word(ours.is_none()).trim_end_matches('s'),
-            word(server),
-            word(check)
-        );
-        let same = ours.is_none() == server && server == check;
-        let reason =
-            if same { String::new() } else { explained::reason(ours.as_deref().unwrap_or_default()) };
-        classes.entry((verdicts, reason)).or_insert((0, file)).0 += 1;
+        let reason = explained::reason(ours.as_deref().unwrap_or_default());
+        let class = match (ours.is_none(), server, check) {
+            (true, true, true) => ("all take".to_owned(), String::new()),
+            (false, false, false) => ("all refuse".to_owned(), String::new()),
+            (false, true, true) => (explained::ONLY_WE_REFUSE.to_owned(), reason),
+            (_, _, check) => (format!("the server {}, check-rdb {}", word(server), word(check)), reason),
+        };
+        classes.entry(class).or_insert((0, file)).0 += 1;
     }
     println!("{name}: {count} damaged files");
     let mut unexplained = 0;
-    for ((verdicts, reason), (count, example)) in &classes {
-        let same = reason.is_empty() && !verdicts.starts_with("we take, the server refuses");
-        let why = if same { Some("") } else { explained::why(verdicts, reason) };
-        println!("  {count:>6} {verdicts}: {reason}: {}", why.unwrap_or("NOT EXPLAINED"));
+    for ((who, reason), (count, example)) in &classes {
+        let why = if who.starts_with("all ") { Some("") } else { explained::why(who, reason) };
+        println!("  {count:>6} {who}: {reason}: {}", why.unwrap_or("NOT EXPLAINED"));
         if why.is_none() {
             unexplained += 1;
             let kept = std::env::temp_dir().join(format!("replsync-unexplained-{name}-{unexplained}.rdb"));

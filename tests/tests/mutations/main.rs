@@ -60,12 +60,12 @@ fn compare(name: &str, by: Server) -> Result<()> {
                     same[1] += 1;
                     continue;
                 }
-                (Verdict::Bad(reason), Verdict::Sound) => ("only we refuse", explained::reason(reason)),
-                (Verdict::Sound, Verdict::Bad(_)) => ("only the server refuses", "?".to_owned()),
-                (Verdict::Bad(reason), Verdict::Crashed) => {
-                    ("the server crashes or hangs", explained::reason(reason))
+                (Verdict::Bad(reason), Verdict::Sound) => {
+                    (explained::ONLY_WE_REFUSE, explained::reason(reason))
                 }
-                (_, Verdict::Crashed) => ("the server crashes or hangs", "nothing is wrong".to_owned()),
+                (Verdict::Sound, Verdict::Bad(_)) => ("only the server refuses", "?".to_owned()),
+                (Verdict::Bad(reason), Verdict::Crashed) => (explained::HARM, explained::reason(reason)),
+                (_, Verdict::Crashed) => (explained::HARM, "nothing is wrong".to_owned()),
                 (Verdict::Crashed, _) => unreachable!("we do not"),
             };
             let class =
