@@ -412,6 +412,13 @@ fn half_a_file_is_not_taken_for_whole() -> Result<()> {
     let summary = inspect(&file, &["--json"])?;
     summary.assert(1, &["checksum"]);
     assert_eq!(summary.json()?["complete"], false);
+    // A listpack of five bytes that says it has twelve, in a hash of database 2.
+    let mut bad = b"REDIS0011\xfe\x02\x10\x03k\x1b!\x05\x0c\0\0\0\0\xff".to_vec();
+    bad.extend([0; 8]);
+    std::fs::write(&file, &bad)?;
+    let outcome = inspect(&file, &["--json"])?;
+    outcome.assert(1, &["corrupt at offset 16", r#"database 2, key "k\x1b!""#]);
+    assert_eq!(outcome.json()?["error_offset"], 16, "as the words say");
     std::fs::write(&file, b"no RDB at all")?;
     inspect(&file, &[])?.assert(1, &["not an RDB"]);
     inspect(&folder.path().join("missing"), &[])?.assert(3, &["missing"]);

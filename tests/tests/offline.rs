@@ -145,6 +145,35 @@ fn exit_codes_and_words_are_those_promised() -> Result<()> {
     Ok(())
 }
 
+/// What files say of themselves, and what they are called, is whatever somebody wrote.
+#[test]
+fn nothing_in_a_file_or_its_name_reaches_a_terminal_as_it_is() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let name = folder.path().join("a\x1b[31m\nok          b.rdb");
+    let aux = b"\xfa\x09redis-ver\x0c7.2.0\x1b]0;x\x07\r";
+    std::fs::write(&name, [&b"REDIS0011"[..], aux, b"\xfe\0\0\x01k\x01v\xff", &[0; 8]].concat())?;
+    let name = name.to_str().context("UTF-8")?;
+    let missing = format!("{name}.none");
+    for args in [
+        &["verify", folder.path().to_str().context("UTF-8")?][..],
+        &["verify", &missing],
+        &["digest", name],
+        &["digest", &missing],
+        &["compare", name, name],
+        &["compare", name, &missing],
+        &["inspect", name],
+        &["inspect", name, "--match", "\x1b[0m"],
+        &["inspect", &missing],
+    ] {
+        let outcome = Node::run(args, PATIENCE)?;
+        let said = [outcome.stdout, outcome.stderr].concat();
+        let bites = said.chars().find(|c| c.is_control() && *c != '\n');
+        ensure!(bites.is_none(), "{args:?}: {bites:?} in {said}");
+        ensure!(!said.contains("\nok          b.rdb: "), "{args:?}: a line of its own in {said}");
+    }
+    Ok(())
+}
+
 #[test]
 fn standard_input_is_read_and_what_it_cannot_show_is_said() -> Result<()> {
     let run = |bytes: &[u8], args: &[&str]| -> Result<(Option<i32>, Value)> {

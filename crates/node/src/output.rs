@@ -5,6 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 
+use replsync::inspect::printable;
 pub use replsync::inspect::thousands as count;
 use serde::Serialize;
 
@@ -74,6 +75,11 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let _ = File::open(folder).and_then(|folder| folder.sync_all());
     Ok(())
+}
+
+/// A path for people: nothing in it moves a cursor or is taken for another line.
+pub fn path(path: &Path) -> String {
+    printable(path.as_os_str().as_encoded_bytes())
 }
 
 /// A key's name in JSON: text where it is UTF-8.

@@ -3,6 +3,7 @@
 //! Whoever reads it may stall (a full pipe, a terminal that is held), and must not stall the job. What does not fit
 //! into the queue is lost: logs and progress are worth less than data.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
@@ -33,7 +34,7 @@ impl Stderr {
 
     /// Writes a line, sooner or later.
     pub fn line(&self, line: &str) {
-        let _lost = self.0.try_send(Message::Text(format!("{line}\n").into_bytes()));
+        let _lost = self.0.try_send(Message::Text(format!("{}\n", harmless(line)).into_bytes()));
     }
 
     /// Waits until everything is written, but not for long.
@@ -43,6 +44,15 @@ impl Stderr {
             let _late = wait.recv_timeout(LAST_WORDS);
         }
     }
+}
+
+/// A message, with nothing in it that a terminal would obey: errors name files as they are.
+pub fn harmless(text: &str) -> Cow<'_, str> {
+    let bites = |c: char| c.is_control() && c != '\n' && c != '\t';
+    if !text.contains(bites) {
+        return Cow::Borrowed(text);
+    }
+    text.chars().map(|c| if bites(c) { c.escape_default().to_string() } else { c.to_string() }).collect()
 }
 
 fn write_all(queue: &Receiver<Message>, bar: Option<&ProgressBar>) {

@@ -286,7 +286,8 @@ fn text(args: &Compare, summary: &Summary) -> String {
     }
     for (name, path, file) in [("A", &args.a, &summary.files[0]), ("B", &args.b, &summary.files[1])] {
         let format = format!("{} {}", file.magic.map_or("", |magic| magic.as_str()), file.rdb_version);
-        let _ = write!(text, "{name}  {}: {format}, {}", path.display(), counted(file.keys, "key", "keys"));
+        let path = output::path(path);
+        let _ = write!(text, "{name}  {path}: {format}, {}", counted(file.keys, "key", "keys"));
         let notes = [
             (file.expired, "past their expiry"),
             (file.module_aux, "fields of module data outside the keyspace, which are not compared"),

@@ -231,6 +231,7 @@ fn text(source: &str, keyspace: &Keyspace, about: &About) -> String {
 fn headline(source: &str, about: &About) -> String {
     let format = about.format.map(|(magic, version)| format!("{} {version}", magic.as_str()));
     let writer = about.writer.as_deref().unwrap_or("an unknown server");
+    let source = output::path(source.as_ref());
     format!("{source}: RDB {}, written by {writer}\n", format.unwrap_or_default())
 }
 

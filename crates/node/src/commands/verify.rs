@@ -7,6 +7,7 @@ use std::time::Instant;
 use indicatif::{HumanBytes, ProgressBar};
 use replsync::clock::now_ms;
 use replsync::files::{self, expand};
+use replsync::inspect::printable;
 use replsync::rdb::Magic;
 use replsync::verify::{Checksum, Finding, Options, Progress, Report, verify_all};
 use serde::Serialize;
@@ -15,7 +16,7 @@ use crate::args::{Output, Verify};
 use crate::exit::{ExitCode, Failure};
 use crate::offline::{self, Bytes, Shown};
 use crate::output::{self, Name, count, counted};
-use crate::stderr::Stderr;
+use crate::stderr::{Stderr, harmless};
 
 /// Verifies the files and prints what was found.
 pub async fn run(
@@ -214,7 +215,7 @@ impl All {
         let mut text = String::new();
         self.reports.iter().for_each(|report| describe(report, &mut text));
         for error in &self.failed {
-            let _ = writeln!(text, "UNREADABLE  {error}");
+            let _ = writeln!(text, "UNREADABLE  {}", harmless(&error.to_string()));
         }
         let files = self.reports.len() + self.failed.len();
         if files > 1 || self.left_out > 0 {
@@ -245,9 +246,9 @@ impl All {
 
 /// One line, and one for each finding.
 fn describe(report: &Report, text: &mut String) {
-    let path = report.path.display();
+    let path = output::path(&report.path);
     let _ = match (&report.failed, report.is_corrupt()) {
-        (Some(failed), false) => writeln!(text, "UNREADABLE  {failed}"),
+        (Some(failed), false) => writeln!(text, "UNREADABLE  {}", harmless(&failed.to_string())),
         (_, true) => writeln!(text, "CORRUPT     {path}: {}", contents(report)),
         (None, false) if report.is_aof => {
             writeln!(text, "NOT AN RDB  {path}: it is an AOF; only RDB files are verified so far")
@@ -270,7 +271,7 @@ fn describe(report: &Report, text: &mut String) {
         }
     }
     if let (Some(failed), true) = (&report.failed, report.is_corrupt()) {
-        let _ = writeln!(text, "  {failed}");
+        let _ = writeln!(text, "  {}", harmless(&failed.to_string()));
     }
     for what in &report.not_checked {
         let _ = writeln!(text, "  not checked: {what}");
@@ -287,7 +288,7 @@ fn contents(report: &Report) -> String {
         let _ = write!(text, ", {rdb} {version}");
     }
     if let Some(server) = &report.server {
-        let _ = write!(text, " of {server}");
+        let _ = write!(text, " of {}", printable(server.as_bytes()));
     }
     text.push_str(match report.checksum {
         Checksum::Verified => ", checksum verified",

@@ -198,14 +198,25 @@ impl<'a> One<'a> {
         match self.part {
             Part::Item | Part::Member | Part::ArrayItem | Part::Module | Part::ModulePart => both(a, b),
             Part::Scored => format!("{} and {}", float_text(a), float_text(b)),
-            Part::Field => match (split_expiry(a), split_expiry(b)) {
-                ((_, a), (_, b)) if a != b => both(a, b),
-                ((a, _), (b, _)) => format!("expires {} and {}", expiry_text(a), expiry_text(b)),
-            },
+            Part::Field => {
+                let ((expiry_a, a), (expiry_b, b)) = (split_expiry(a), split_expiry(b));
+                let expiries = || format!("expires {} and {}", expiry_text(expiry_a), expiry_text(expiry_b));
+                match (a == b, expiry_a == expiry_b) {
+                    (true, _) => expiries(),
+                    (false, true) => both(a, b),
+                    (false, false) => format!("{}; {}", both(a, b), expiries()),
+                }
+            }
             Part::Entry => {
-                let unlike = texts(a).zip(texts(b)).find(|(a, b)| a != b);
                 let count = |content| texts(content).count() / 2;
-                unlike.map_or_else(|| format!("{} and {} fields", count(a), count(b)), |(a, b)| both(a, b))
+                match texts(a).zip(texts(b)).find(|(a, b)| a != b) {
+                    None => format!("{} and {} fields", count(a), count(b)),
+                    // Of what is long, the end may not be held.
+                    Some(((len_a, a), (len_b, b))) if a == b => {
+                        format!("{len_a} and {len_b} bytes, which differ behind the first {}", a.len())
+                    }
+                    Some(((_, a), (_, b))) => both(a, b),
+                }
             }
             Part::LastId | Part::Group => format!("{} and {}", id_of(a), id_of(b)),
             Part::Pending => format!("{} and {}", owner_text(a), owner_text(b)),
@@ -262,11 +273,48 @@ fn expiry_text(expiry_ms: u64) -> String {
 }
 
 /// The fields and values of a stream entry.
-fn texts(mut content: &[u8]) -> impl Iterator<Item = &[u8]> {
+fn texts(mut content: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
     std::iter::from_fn(move || {
         let (len, rest) = content.split_first_chunk()?;
-        let (text, rest) = rest.split_at_checked(usize::try_from(u64::from_be_bytes(*len)).ok()?)?;
+        let len = u64::from_be_bytes(*len);
+        let held = usize::try_from(len).map_or(rest.len(), |len| len.min(rest.len()));
+        let (text, rest) = rest.split_at(held);
         content = rest;
-        Some(text)
+        Some((len, text))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts_of(part: Part, a: &[&[u8]], b: &[&[u8]]) -> String {
+        let [a, b] = [a.concat(), b.concat()];
+        let one = |content| One { part, name: &[0; 16], content };
+        one(&a).contents(&one(&b))
+    }
+
+    #[test]
+    fn a_field_differs_in_its_value_and_its_expiry() {
+        let at = |ms: u64| ms.to_be_bytes();
+        let of = |a: &[&[u8]], b: &[&[u8]]| texts_of(Part::Field, a, b);
+        assert_eq!(of(&[&at(5), b"v"], &[&at(5), b"w"]), r#""v" and "w""#);
+        assert_eq!(of(&[&at(5), b"v"], &[&at(NO_EXPIRY), b"v"]), "expires at 5 and never");
+        assert_eq!(of(&[&at(5), b"v"], &[&at(6), b"w"]), r#""v" and "w"; expires at 5 and at 6"#);
+    }
+
+    /// Of an entry that is longer than what is held, the last text is cut.
+    #[test]
+    fn entries_differ_where_they_are_cut_too() {
+        let len = |len: u64| len.to_be_bytes();
+        let of = |a: &[&[u8]], b: &[&[u8]]| texts_of(Part::Entry, a, b);
+        let field: &[&[u8]] = &[&len(1), b"f"];
+        let with =
+            |of: u64, value: &'static [u8]| [field.concat(), len(of).to_vec(), value.to_vec()].concat();
+        assert_eq!(of(&[&with(900, b"abc")], &[&with(900, b"abd")]), r#""abc" and "abd""#);
+        let more = "900 and 901 bytes, which differ behind the first 3";
+        assert_eq!(of(&[&with(900, b"abc")], &[&with(901, b"abc")]), more);
+        let [two, four] = [with(1, b"v"), [with(1, b"v"), with(1, b"v")].concat()];
+        assert_eq!(of(&[&two], &[&four]), "1 and 2 fields");
+    }
 }

@@ -36,6 +36,8 @@ pub struct Inspector<I> {
     /// The database that the last item was in, once one was selected.
     selected: Option<u32>,
     is_complete: bool,
+    /// The database of the key whose value could not be read.
+    failed: Option<u32>,
 }
 
 /// What is known of the current key but its name.
@@ -64,6 +66,7 @@ impl<I: Input> Inspector<I> {
             ttls: Ttls::new(options.now_ms),
             selected: None,
             is_complete: false,
+            failed: None,
             options,
         }
     }
@@ -116,6 +119,11 @@ impl<I: Input> Inspector<I> {
         Ok(Some(key))
     }
 
+    /// After an error, the database and the name of the key in whose value it was.
+    pub fn failed_key(&self) -> Option<(u32, &[u8])> {
+        self.failed.map(|db| (db, self.reader.key()))
+    }
+
     /// Bytes read so far.
     pub fn offset(&self) -> u64 {
         self.reader.offset()
@@ -155,7 +163,7 @@ impl<I: Input> Inspector<I> {
             };
             let from = from + self.selection_bytes(&entry, from);
             // Of what is left out, too, the end is wanted now: the next key is measured from there.
-            let measure = self.reader.measure_value()?;
+            let measure = self.reader.measure_value().inspect_err(|_| self.failed = Some(entry.db))?;
             let filter = &self.options.filter;
             let is_wanted = filter.passes(entry.db, entry.kind.data_type(), self.reader.key())
                 && measure.module.is_none_or(|module| filter.passes_module(module));

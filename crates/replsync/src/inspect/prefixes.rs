@@ -19,7 +19,7 @@ pub struct Prefixes {
     max: usize,
     depths: Vec<Depth>,
     without: Counts,
-    too_long_keys: u64,
+    too_long: Size,
 }
 
 /// The counters of one depth.
@@ -67,7 +67,7 @@ pub struct PrefixSummary {
     pub depth: usize,
     /// The biggest, by bytes.
     pub biggest: Vec<Prefix>,
-    /// How many different prefixes there are; nothing when there were too many to count.
+    /// How many different prefixes there are; nothing when there were too many to count, or too long ones.
     pub distinct: Option<u64>,
     /// No prefix that is not in the list has more bytes than this.
     pub unlisted_bytes_max: u64,
@@ -92,7 +92,7 @@ impl Prefixes {
     pub fn new(delimiter: &[u8], depth: usize, max: usize) -> Self {
         let depths = vec![Depth::default(); if delimiter.is_empty() { 0 } else { depth }];
         let finder = Finder::new(delimiter).into_owned();
-        Self { finder, max: max.max(2), depths, without: Counts::default(), too_long_keys: 0 }
+        Self { finder, max: max.max(2), depths, without: Counts::default(), too_long: Size::default() }
     }
 
     /// Counts a key of that name, which comes to `counts`.
@@ -101,12 +101,13 @@ impl Prefixes {
         let mut len = 0;
         for depth in &mut self.depths {
             let Some(found) = name.get(len..).and_then(|rest| self.finder.find(rest)) else { break };
+            let size = Size { keys: counts.keys, bytes: counts.bytes };
             len += found + delimiter_len;
             if len > Self::PREFIX_BYTES_MAX {
-                self.too_long_keys += 1;
+                self.too_long.add(size);
                 return;
             }
-            depth.add(&name[..len], Size { keys: counts.keys, bytes: counts.bytes }, self.max);
+            depth.add(&name[..len], size, self.max);
         }
         if len == 0 {
             self.without.join(counts);
@@ -127,10 +128,11 @@ impl Prefixes {
             delimiter,
             depth,
             biggest: all,
-            distinct: (!given_up && self.too_long_keys == 0).then_some(counted as u64),
-            unlisted_bytes_max: unlisted.max(missed),
+            distinct: (!given_up && self.too_long.keys == 0).then_some(counted as u64),
+            // The long ones may all have the same.
+            unlisted_bytes_max: unlisted.max(missed).max(self.too_long.bytes),
             without: self.without,
-            too_long_keys: self.too_long_keys,
+            too_long_keys: self.too_long.keys,
         }
     }
 }
@@ -221,9 +223,13 @@ mod tests {
     fn long_prefixes_are_said_to_be_left_out() {
         let mut prefixes = Prefixes::new(b":", 3, 100);
         let long = "x".repeat(Prefixes::PREFIX_BYTES_MAX);
-        prefixes.add(format!("a:{long}:").as_bytes(), &one(1));
+        prefixes.add(format!("a:{long}:").as_bytes(), &one(7));
+        prefixes.add(format!("{long}:x").as_bytes(), &one(5));
+        prefixes.add(format!("{long}:y").as_bytes(), &one(6));
         let summary = prefixes.into_summary(10);
-        assert_eq!((summary.biggest.len(), summary.too_long_keys, summary.is_exact()), (1, 1, false));
+        assert_eq!((summary.biggest.len(), summary.too_long_keys, summary.is_exact()), (1, 3, false));
+        // 11 bytes begin with the same prefix, which is not in the list.
+        assert!(summary.unlisted_bytes_max >= 11, "{}", summary.unlisted_bytes_max);
     }
 
     proptest! {

@@ -124,3 +124,24 @@ pub enum Error {
         source: io::Error,
     },
 }
+
+impl Error {
+    /// Where it is, in bytes from the start of the input; nothing where that is the start itself.
+    pub fn offset(&self) -> Option<u64> {
+        match *self {
+            Self::BadMagic { .. } | Self::UnsupportedVersion { .. } => None,
+            Self::Truncated { offset, .. }
+            | Self::UnknownOpcode { offset, .. }
+            | Self::PreRelease { offset, .. }
+            | Self::UnknownType { offset, .. }
+            | Self::BadLength { offset, .. }
+            | Self::TooLong { offset, .. }
+            | Self::Lzf { offset, .. }
+            | Self::Corrupt { offset, .. }
+            | Self::Checksum { offset, .. }
+            | Self::NoValue { offset }
+            | Self::Stopped { offset }
+            | Self::Io { offset, .. } => Some(offset),
+        }
+    }
+}

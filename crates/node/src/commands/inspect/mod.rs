@@ -5,6 +5,7 @@ mod lines;
 mod text;
 
 use indicatif::ProgressBar;
+use replsync::digest::At;
 use replsync::files::{self, RdbFile};
 use replsync::inspect::{Inspector, Options, Summary, page};
 use replsync::rdb::{self, Limits};
@@ -82,7 +83,7 @@ fn inspect(file: &RdbFile, options: Options, keys: bool, needs_all: bool) -> Res
                 }
             }
             Ok(None) => break changed(file, inspector.offset()),
-            Err(error) => break Some(stop(file, error, inspector.offset())),
+            Err(error) => break Some(stop(file, error, inspector.offset(), inspector.failed_key())),
         }
     };
     if let Some(lines) = &mut lines {
@@ -91,7 +92,7 @@ fn inspect(file: &RdbFile, options: Options, keys: bool, needs_all: bool) -> Res
     Ok(Seen { summary: inspector.into_summary(), file_bytes: file.len(), error })
 }
 
-fn stop(file: &RdbFile, error: rdb::Error, offset: u64) -> Stop {
+fn stop(file: &RdbFile, error: rdb::Error, offset: u64, key: Option<(u32, &[u8])>) -> Stop {
     match files::Error::taken_out_of(error) {
         Ok(error) => unreadable(&error, offset),
         Err(error) => {
@@ -99,7 +100,9 @@ fn stop(file: &RdbFile, error: rdb::Error, offset: u64) -> Stop {
                 rdb::Error::Io { .. } => ExitCode::Unreachable,
                 _ => ExitCode::No,
             };
-            Stop { message: format!("{}: {error}", file.path().display()), code, offset }
+            let at = At(key.map(|(db, key)| (db, key.to_vec())));
+            let message = format!("{}: {error}{at}", file.path().display());
+            Stop { message, code, offset: error.offset().unwrap_or(offset) }
         }
     }
 }

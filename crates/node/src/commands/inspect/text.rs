@@ -3,13 +3,14 @@
 use std::fmt::Write;
 
 use replsync::inspect::{
-    BUCKETS, BigKey, Facts, RelativeTo, Summary, human_bytes, percent, printable, thousands, utc,
+    BUCKETS, BigKey, Facts, Prefixes, RelativeTo, Summary, human_bytes, percent, printable, thousands, utc,
 };
 use replsync::rdb::Checksum;
 
 use super::Seen;
 use crate::args::Inspect;
-use crate::output::counted;
+use crate::output::{self, counted};
+use crate::stderr;
 
 /// Longer names are cut in tables.
 const NAME_CHARS: usize = 60;
@@ -26,7 +27,7 @@ pub fn text(args: &Inspect, seen: &Seen) -> String {
             ),
             true => writeln!(text, "NOT TO BE RELIED ON: the file was changed while it was read."),
         };
-        let _ = writeln!(text, "{}\n", error.message);
+        let _ = writeln!(text, "{}\n", stderr::harmless(&error.message));
     }
     header(&mut text, args, seen);
     if summary.totals.keys > 0 {
@@ -46,7 +47,7 @@ fn header(text: &mut String, args: &Inspect, seen: &Seen) {
     let mut fact = |name: &str, value: String| {
         let _ = writeln!(text, "{name:<12} {value}");
     };
-    fact("file", format!("{}, {}", args.file.display(), size(seen)));
+    fact("file", format!("{}, {}", output::path(&args.file), size(seen)));
     fact("written by", written_by(facts));
     if let Some(at) = facts.written_at_ms() {
         fact("written at", utc(i64::try_from(at).unwrap_or(i64::MAX)));
@@ -83,7 +84,7 @@ fn header(text: &mut String, args: &Inspect, seen: &Seen) {
     }
     if let Some(filter) = args.filter_text() {
         let left_out = counted(summary.keys_left_out, "key", "keys");
-        fact("filter", format!("{filter}; {left_out} left out"));
+        fact("filter", format!("{}; {left_out} left out", printable(filter.as_bytes())));
     }
     let databases = summary.databases.len() as u64;
     let totals = &summary.totals;
@@ -250,10 +251,18 @@ fn prefixes(text: &mut String, summary: &Summary) {
     let without = format!("{} without one", counted(prefixes.without.keys, "key", "keys"));
     let all = match prefixes.distinct {
         Some(distinct) => format!("{} in all", thousands(distinct)),
-        None => "APPROXIMATE, too many to count them all; + marks a lower bound".to_owned(),
+        None => "APPROXIMATE, not all could be counted; + marks a lower bound".to_owned(),
+    };
+    let too_long = match prefixes.too_long_keys {
+        0 => String::new(),
+        keys => format!(
+            "; longer ones than {} bytes, of {}, are not counted",
+            Prefixes::PREFIX_BYTES_MAX,
+            counted(keys, "key", "keys")
+        ),
     };
     let note = format!(
-        "up to {} of {:?}; {all}; {without}; none that is missing here has more than {}",
+        "up to {} of {:?}; {all}{too_long}; {without}; none that is missing here has more than {}",
         counted(prefixes.depth as u64, "delimiter", "delimiters"),
         String::from_utf8_lossy(&prefixes.delimiter),
         human_bytes(prefixes.unlisted_bytes_max)

@@ -302,7 +302,10 @@ impl Held {
     }
 
     fn missing(&self, kind: Kind) -> ElementDifference {
-        let what = self.one().content_text().unwrap_or_default();
+        let mut what = self.one().content_text().unwrap_or_default();
+        if self.part == Part::Entry && self.content.len() < self.content_len {
+            what = format!("{} bytes", self.content_len);
+        }
         ElementDifference::new(kind, self.one(), self.name_is_whole, what)
     }
 

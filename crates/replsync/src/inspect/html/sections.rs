@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::table::{Name, Table};
 use super::{escape, time};
 use crate::inspect::{
-    BUCKETS, BigKey, Counts, RelativeTo, Summary, human_bytes, percent, printable, thousands,
+    BUCKETS, BigKey, Counts, Prefixes, RelativeTo, Summary, human_bytes, percent, printable, thousands,
 };
 use crate::rdb::DataType;
 
@@ -215,10 +215,18 @@ pub(super) fn prefixes(html: &mut String, summary: &Summary) {
     let delimiter = String::from_utf8_lossy(&prefixes.delimiter);
     let all = match prefixes.distinct {
         Some(distinct) => format!("{} in all.", thousands(distinct)),
-        None => "Approximate: there were too many to count them all; ≥ marks what may be more.".to_owned(),
+        None => "Approximate: not all could be counted; ≥ marks what may be more.".to_owned(),
+    };
+    let too_long = match prefixes.too_long_keys {
+        0 => String::new(),
+        keys => format!(
+            " Longer ones than {} bytes are not counted; keys that have them: {}.",
+            Prefixes::PREFIX_BYTES_MAX,
+            thousands(keys)
+        ),
     };
     let note = format!(
-        "Up to {} of {delimiter:?}. {all} None that is missing here has more than {}. Keys without one: {}, {}.",
+        "Up to {} of {delimiter:?}. {all}{too_long} None that is missing here has more than {}. Keys without one: {}, {}.",
         if prefixes.depth == 1 { "1 delimiter".to_owned() } else { format!("{} delimiters", prefixes.depth) },
         human_bytes(prefixes.unlisted_bytes_max),
         thousands(prefixes.without.keys),
