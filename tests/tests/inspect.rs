@@ -404,6 +404,12 @@ fn half_a_file_is_not_taken_for_whole() -> Result<()> {
     );
     inspect(&file, &["--keys"])?.assert(1, &["truncated"]);
     assert!(!page.exists(), "no page of half a file");
+    // A page in the place of a backup, by a slip.
+    let kept = folder.path().join("kept.rdb");
+    std::fs::write(&kept, &whole)?;
+    let kept_name = kept.to_str().context("text")?;
+    inspect(&kept, &["--html", kept_name])?.assert(2, &["kept.rdb is an RDB file"]);
+    assert_eq!(std::fs::read(&kept)?, whole);
 
     let mut flipped = whole.clone();
     let last = flipped.len() - 1;

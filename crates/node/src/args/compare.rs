@@ -21,7 +21,8 @@ Exit codes: 0 the same · 1 they differ · 2 wrong usage · 3 a file cannot be r
 /// the keyspace is not compared.
 ///
 /// Both files are read at the same time, first whole to be summed, then again as often as it takes to find what differs.
-/// Memory is bounded whatever their size: --memory, and some 20 MiB, and twice the largest string or packed collection.
+/// Memory is bounded whatever their size: --memory, and some 20 MiB, and twice the largest string or packed collection;
+/// and for elements of a key that are named (--elements), up to 4 MiB each where names and values are so long.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Compare {

@@ -4,6 +4,10 @@ mod document;
 mod lines;
 mod text;
 
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
 use indicatif::ProgressBar;
 use replsync::digest::At;
 use replsync::files::{self, RdbFile};
@@ -24,6 +28,12 @@ pub async fn run(
     stderr: &Stderr,
     bar: Option<ProgressBar>,
 ) -> Result<ExitCode, Failure> {
+    if let Some(html) = args.html.as_deref().filter(|html| is_rdb(html)) {
+        return Err(Failure::usage(format!(
+            "--html {} is an RDB file, which the page would replace: name another",
+            html.display()
+        )));
+    }
     let file = RdbFile::open(&args.file)
         .map_err(|error| Failure { message: error.to_string(), code: ExitCode::Unreachable })?;
     let (looked_at, options, keys) = (file.clone(), args.options(), args.keys);
@@ -52,6 +62,15 @@ pub async fn run(
         stderr.line("error: no page is written of a file that was not read to its end");
     }
     Ok(failure.code)
+}
+
+/// Whether there is such a file, the one that is inspected or another: a slip must not cost a backup.
+fn is_rdb(path: &Path) -> bool {
+    let mut magic = [0; 5];
+    let is_file = path.metadata().is_ok_and(|metadata| metadata.is_file());
+    is_file
+        && File::open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok()
+        && (magic == *b"REDIS" || magic == *b"VALKE")
 }
 
 /// What was read, and why no more.

@@ -119,7 +119,7 @@ fn field_expiries_count_as_they_were_meant() {
     // the source's are never taken for shifted
     assert!(what(&at(shifted), &at(5_000)).is_some());
     let other = payload(4, &table(&[b"f", b"other"], 2));
-    assert_eq!(what(&at(5_000), &other), value(r#"field "f": "v" and "other""#));
+    assert_eq!(what(&at(5_000), &other), value(r#"field "f": "v" and "other"; expires at 5000 and never"#));
 }
 
 /// A stream of one listpack node, of 5.0 or of 7.2.
