@@ -130,3 +130,37 @@ fn equal_names_are_found_in_a_value_of_any_size() {
     assert!(name.starts_with(b"\x07name 17"));
     assert!(found[0].offset > file.len() as u64 - 100, "the second one is shown");
 }
+
+/// What is passed over is not held, and may be longer than what is: a string, and an item of a list that has a node of its
+/// own, plain and compressed.
+#[test]
+fn values_longer_than_the_limits_are_checked() {
+    let limits = replsync::rdb::Limits { max_string_bytes: 1000, ..Default::default() };
+    let plain = [&b"\x80\x00\x03\x00\x00"[..], &[b'x'; 0x30000]].concat();
+    // literals of 32 bytes
+    let literals = [&b"\x1f"[..], &[b'y'; 32]].concat().repeat(0x1000);
+    let mut lzf = b"\xc3\x80".to_vec();
+    lzf.extend((literals.len() as u32).to_be_bytes());
+    lzf.extend(b"\x80\x00\x02\x00\x00");
+    lzf.extend(&literals);
+    for (string, what) in [(plain, "plain"), (lzf.clone(), "compressed")] {
+        let node = [&b"\x01\x01"[..], &string].concat();
+        for (type_byte, raw) in [(0, string), (18, node)] {
+            let file = file(&[(type_byte, &raw)]);
+            let mut reader = Reader::with_limits(Buffered::new(&file[..]), limits);
+            while let Some(item) = reader.next_item().unwrap() {
+                if let Item::Entry(_) = item {
+                    let check = reader.check_value(&mut Checker::default(), &mut |found| panic!("{found:?}"));
+                    assert!(check.is_ok(), "{what} {type_byte}: {check:?}");
+                }
+            }
+        }
+    }
+    // the claimed length, and a control byte far inside
+    for (at, byte) in [(10, 1), (11 + 33 * 0x800, 0xff)] {
+        let mut wrong = lzf.clone();
+        wrong[at] = byte;
+        let (found, _) = findings(0, &wrong).unwrap();
+        assert_eq!(found.iter().map(|found| found.kind.as_str()).collect::<Vec<_>>(), ["lzf"]);
+    }
+}

@@ -41,7 +41,7 @@ pub enum FindingKind {
     Duplicate,
     /// A collection without elements.
     Empty,
-    /// An expiry of a key or a field that no server can have written.
+    /// An expiry of a field that no server can have written.
     Expiry,
 }
 

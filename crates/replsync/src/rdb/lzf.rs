@@ -94,13 +94,26 @@ fn copy<'a>(control: u8, input: &'a [u8], at: usize, out: &mut [u8]) -> Result<(
 /// # Errors
 /// As [`decompress`].
 pub(super) fn measure(input: &[u8], len: u64) -> Result<(), Wrong> {
+    let mut given = 0;
+    measure_some(input, &mut given, true)?;
+    whole(given, len)
+}
+
+/// An instruction takes so many bytes at most: a literal of 32.
+pub(super) const INSTRUCTION_BYTES: usize = 33;
+
+/// Adds to `given` what comes out of the instructions in `input`, up to one that may be cut short where it is not the
+/// last of the string. How many bytes these instructions take.
+pub(super) fn measure_some(input: &[u8], given: &mut u64, is_last: bool) -> Result<usize, Wrong> {
+    let least = if is_last { 0 } else { INSTRUCTION_BYTES - 1 };
     let mut rest = input;
-    let mut given = 0u64;
-    while let Some((&control, tail)) = rest.split_first() {
+    while rest.len() > least
+        && let Some((&control, tail)) = rest.split_first()
+    {
         if control < 32 {
             let literal = usize::from(control) + 1;
             rest = tail.get(literal..).ok_or("it ends within a literal")?;
-            given += literal as u64;
+            *given += literal as u64;
         } else {
             let mut tail = tail;
             let mut count = u64::from(control >> 5) + 2;
@@ -110,13 +123,18 @@ pub(super) fn measure(input: &[u8], len: u64) -> Result<(), Wrong> {
                 tail = after;
             }
             let (&low, after) = tail.split_first().ok_or(SHORT)?;
-            if u64::from(control & 0x1f) << 8 | u64::from(low) >= given {
+            if u64::from(control & 0x1f) << 8 | u64::from(low) >= *given {
                 return Err(BEFORE_START);
             }
-            given += count;
+            *given += count;
             rest = after;
         }
     }
+    Ok(input.len() - rest.len())
+}
+
+/// Whether what was given is what was claimed.
+pub(super) fn whole(given: u64, len: u64) -> Result<(), Wrong> {
     match given.cmp(&len) {
         Ordering::Equal => Ok(()),
         Ordering::Less => Err("it gives fewer bytes than it claims"),

@@ -63,9 +63,8 @@ pub struct Reader<I> {
     db: u32,
     pending: Pending,
     key: Vec<u8>,
-    /// Where the current entry begins, and when its key expires.
+    /// Where the current entry begins.
     entry_offset: u64,
-    expiry_ms: Option<i64>,
     metadata: Vec<u8>,
     scratch: decode::Scratch,
     /// Whether it started at a [`Place`], or its sum was taken: then it cannot know the checksum.
@@ -92,7 +91,6 @@ impl<I: Input> Reader<I> {
             pending: Pending::default(),
             key: Vec::new(),
             entry_offset: 0,
-            expiry_ms: None,
             metadata: Vec::new(),
             scratch: decode::Scratch::default(),
             resumed: false,
@@ -368,7 +366,7 @@ impl<I: Input> Reader<I> {
         }
         self.state = State::Value(kind);
         let Pending { expiry_ms, idle_seconds, freq, metadata_classes } = pending;
-        (self.entry_offset, self.expiry_ms) = (offset, expiry_ms);
+        self.entry_offset = offset;
         let db = self.db;
         Ok(Item::Entry(Entry {
             db,

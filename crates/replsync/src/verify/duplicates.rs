@@ -6,10 +6,14 @@
 
 use std::collections::HashMap;
 
-use super::report::{Finding, FindingKind};
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::report::{Finding, FindingKind, KEY_SHOWN_BYTES};
 
 /// So many are taken at once.
 const PART: usize = 4096;
+/// What is there so many times is dropped but for two when room is needed.
+const MANY: usize = 16;
 
 /// The hashes in a range, as many as fit.
 #[derive(Debug)]
@@ -19,8 +23,8 @@ pub struct Hashes {
     from: u64,
     /// The last hash of the range.
     last: u64,
-    /// Those of one single hash that did not fit.
-    surplus: u64,
+    /// Hashes that were there many times, and how many of each were dropped. They take no more room than they give.
+    dropped: Vec<(u64, u64)>,
 }
 
 impl Hashes {
@@ -31,7 +35,7 @@ impl Hashes {
             max: (max_bytes / size_of::<u64>()).max(2 * PART),
             from: 0,
             last: u64::MAX,
-            surplus: 0,
+            dropped: Vec::new(),
         }
     }
 
@@ -39,9 +43,8 @@ impl Hashes {
     pub fn extend(&mut self, hashes: &[u64]) {
         for part in hashes.chunks(PART) {
             let room = self.max.saturating_sub(self.hashes.len());
-            if room < part.len() && !self.make_room() {
-                self.surplus += part.iter().filter(|hash| **hash == self.from).count() as u64;
-                continue;
+            if room < part.len() {
+                self.make_room();
             }
             match (self.from, self.last) {
                 (0, u64::MAX) => self.push_all(part.iter().copied(), part.len()),
@@ -65,15 +68,51 @@ impl Hashes {
         self.hashes.extend(hashes);
     }
 
-    /// Forgets upper halves until there is room. Whether there is: one hash alone may fill it.
-    fn make_room(&mut self) -> bool {
-        let is_full = |hashes: &[u64]| hashes.len() + PART > self.max;
-        while is_full(&self.hashes) && self.last > self.from {
+    /// Forgets upper halves until there is room.
+    fn make_room(&mut self) {
+        self.thin();
+        while self.taken() + PART > self.max && self.last > self.from {
             self.last = self.from + (self.last - self.from) / 2;
             let last = self.last;
             self.hashes.retain(|hash| *hash <= last);
+            self.dropped.retain(|(hash, _)| *hash <= last);
         }
-        !is_full(&self.hashes)
+    }
+
+    fn taken(&self) -> usize {
+        self.hashes.len() + 2 * self.dropped.len()
+    }
+
+    /// Drops what is there many times, if that makes much room: else one key a million times would let the range shrink
+    /// until it is alone, pass after pass. Hashes are spread evenly, unless many are equal.
+    fn thin(&mut self) {
+        let middle = self.from + (self.last - self.from) / 2;
+        let (all, lower) = (self.hashes.len(), self.hashes.iter().filter(|hash| **hash <= middle).count());
+        if (all / 4..=all - all / 4).contains(&lower) {
+            return;
+        }
+        self.hashes.sort_unstable();
+        let mut dropped = std::mem::take(&mut self.dropped);
+        let mut kept = 0;
+        let mut at = 0;
+        while let Some(&hash) = self.hashes.get(at) {
+            let same = self.hashes[at..].iter().take_while(|other| **other == hash).count();
+            // two say that it is there twice; an entry of `dropped` takes the room of two more
+            let keep = if same >= MANY { 2 } else { same };
+            self.hashes.copy_within(at..at + keep, kept);
+            if keep < same {
+                dropped.push((hash, (same - keep) as u64));
+            }
+            (kept, at) = (kept + keep, at + same);
+        }
+        self.hashes.truncate(kept);
+        dropped.sort_unstable();
+        dropped.dedup_by(|one, other| {
+            let is_same = one.0 == other.0;
+            other.1 += if is_same { one.1 } else { 0 };
+            is_same
+        });
+        self.dropped = dropped;
     }
 
     /// Whether all hashes are in the range.
@@ -85,6 +124,7 @@ impl Hashes {
     pub fn next_range(&mut self, keys: u64) -> bool {
         let Some(from) = self.last.checked_add(1) else { return false };
         self.hashes.clear();
+        self.dropped.clear();
         // Hashes are spread evenly: so many fit, with some room left.
         let share = (self.max as f64 * 0.9 / keys.max(1) as f64).min(1.0);
         let width = (share * u64::MAX as f64) as u64;
@@ -95,7 +135,8 @@ impl Hashes {
     /// Hashes that are there more than once, and how many times more than once in all. Sorts with so many threads.
     pub fn repeated(&mut self, jobs: usize, max: usize) -> (Vec<u64>, u64) {
         sort(&mut self.hashes, jobs);
-        let (mut repeated, mut surplus) = (Vec::new(), std::mem::take(&mut self.surplus));
+        let (mut repeated, mut surplus): (Vec<u64>, u64) =
+            (Vec::new(), self.dropped.iter().map(|(_, count)| count).sum());
         for pair in self.hashes.windows(2) {
             if pair[0] == pair[1] {
                 surplus += 1;
@@ -133,8 +174,22 @@ pub struct Names {
 #[derive(Debug)]
 struct Seen {
     db: u32,
-    key: Vec<u8>,
+    len: usize,
+    name: Name,
     offset: u64,
+}
+
+/// What is kept of a name: of a long one a hash of another kind.
+#[derive(Debug, PartialEq, Eq)]
+enum Name {
+    Whole(Vec<u8>),
+    Long(u128),
+}
+
+impl Name {
+    fn of(key: &[u8]) -> Self {
+        if key.len() <= KEY_SHOWN_BYTES { Self::Whole(key.to_vec()) } else { Self::Long(xxh3_128(key)) }
+    }
 }
 
 impl Names {
@@ -147,8 +202,10 @@ impl Names {
     /// Another key, in the order of the file.
     pub fn key(&mut self, hash: u64, db: u32, key: &[u8], offset: u64) {
         let Some(seen) = self.seen.get_mut(&hash) else { return };
-        let Some(first) = seen.iter().find(|seen| seen.db == db && seen.key == key) else {
-            return seen.push(Seen { db, key: key.to_vec(), offset });
+        let name = Name::of(key);
+        let is_same = |seen: &&Seen| (seen.db, seen.len) == (db, key.len()) && seen.name == name;
+        let Some(first) = seen.iter().find(is_same) else {
+            return seen.push(Seen { db, len: key.len(), name, offset });
         };
         if self.findings.len() >= self.max {
             self.not_kept += 1;

@@ -1,5 +1,6 @@
 //! What a verification found.
 
+use std::fmt::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -89,7 +90,7 @@ pub struct Finding {
     pub offset: Option<u64>,
     /// The database, for what is in one.
     pub db: Option<u32>,
-    /// The key, for what is in one.
+    /// The key, for what is in one; of a long one its first 8 KiB, and the message says so.
     pub key: Option<Vec<u8>>,
     /// What is wrong, without the place.
     pub message: String,
@@ -141,15 +142,33 @@ impl FindingKind {
     }
 }
 
+/// So much of a key is given with a finding.
+pub(super) const KEY_SHOWN_BYTES: usize = 8 * 1024;
+
+/// The start of a key, not cut within a character.
+fn shown(key: &[u8]) -> &[u8] {
+    let mut len = key.len().min(KEY_SHOWN_BYTES);
+    let cuts_character = |len: usize| key.get(len).is_some_and(|byte| byte & 0xc0 == 0x80);
+    for _ in 0..3 {
+        len -= usize::from(len > 0 && cuts_character(len));
+    }
+    key.get(..len).unwrap_or(key)
+}
+
 impl Finding {
     /// One about the file.
     pub(super) fn at(kind: FindingKind, offset: u64, message: impl Into<String>) -> Self {
         Self { kind, offset: Some(offset), db: None, key: None, message: message.into() }
     }
 
-    /// The same in a key.
+    /// The same in a key. A key may be as long as a value, and many findings may be in it.
     pub(super) fn of(self, db: u32, key: &[u8]) -> Self {
-        Self { db: Some(db), key: Some(key.to_vec()), ..self }
+        let mut message = self.message;
+        let shown = shown(key);
+        if shown.len() < key.len() {
+            let _ = write!(message, "; of the key's {} bytes the first {} are given", key.len(), shown.len());
+        }
+        Self { db: Some(db), key: Some(shown.to_vec()), message, ..self }
     }
 
     /// What a reader's error is as a finding. Not for what happened to the file ([`files::Error::taken_out_of`]).

@@ -211,6 +211,39 @@ fn findings_beyond_the_cap_are_counted() {
     assert_eq!(verified(&bytes, &options(1)).findings.len(), 40);
 }
 
+/// Writable replicas keep keys whose expiry is before 1970, and save them.
+#[test]
+fn an_expiry_before_1970_is_sound() {
+    let report = verified(&Rdb::new().db(0, 1, 1).expiring("a", -5).finish(), &options(1));
+    assert!(report.is_sound(), "{report:?}");
+    assert_eq!(report.expired, 1);
+}
+
+#[test]
+fn long_keys_are_given_in_part() {
+    let key = format!("{}é", "k".repeat(8191));
+    let other = format!("{}e", "k".repeat(8192));
+    let mut rdb = Rdb::new();
+    rdb.db(0, 3, 0).string(&key, b"1").string(&other, b"1").string(&key, b"2");
+    let report = verified(&rdb.finish(), &options(1));
+    assert_eq!(report.findings.len(), 1, "{:?}", kinds(&report));
+    let finding = &report.findings[0];
+    assert_eq!(finding.key.as_deref(), Some("k".repeat(8191).as_bytes()));
+    assert!(finding.message.contains("of the key's 8193 bytes the first 8191 are given"), "{finding:?}");
+}
+
+/// Else the range of hashes that fit shrinks until the one that fills it is alone.
+#[test]
+fn one_key_many_times_takes_two_passes() {
+    let mut rdb = Rdb::new();
+    rdb.db(0, 40_100, 0);
+    (0..40_000).for_each(|_| drop(rdb.string("a", b"")));
+    (0..100).for_each(|i| drop(rdb.string(&format!("k{i}"), b"")));
+    let report = verified(&rdb.finish(), &Options { duplicates_bytes: 1, ..options(1) });
+    assert_eq!((report.findings.len(), report.findings_not_kept), (1000, 38_999));
+    assert!(report.passes <= 4, "{}", report.passes);
+}
+
 #[test]
 fn several_files_come_back_in_their_order() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,6 +1,6 @@
 //! Collections that are packed into blobs: listpacks, ziplists, intsets, zipmaps, and quicklists of such.
 
-use super::strings::name;
+use super::strings::{name, passed_len};
 use super::tables::{REDIS_FIELD_EXPIRY_MAX_MS, TTL};
 use super::{FindingKind, Input, Limits, Scratch, Visitor, length, not_empty};
 use crate::rdb::element::Element;
@@ -23,6 +23,8 @@ const ZIPLIST: u64 = 0;
 const PLAIN: u64 = 1;
 const PACKED: u64 = 2;
 
+const EMPTY_NODE: &str = "a list's node is empty";
+
 pub(super) fn quicklist<I: Input, V: Visitor>(
     kind: Kind,
     input: &mut I,
@@ -36,13 +38,25 @@ pub(super) fn quicklist<I: Input, V: Visitor>(
     for _ in 0..nodes {
         let offset = input.offset();
         let container = if kind == Kind::ListQuicklist2 { length(input)? } else { ZIPLIST };
+        if V::STRUCTURE && container == PLAIN && kind == Kind::ListQuicklist2 {
+            // one item, which may be long, and of which nothing needs to be known
+            match passed_len(input, v)? {
+                Some(0) => v.finding(FindingKind::Quicklist, offset, EMPTY_NODE)?,
+                Some(_) => {
+                    v.elements(1);
+                    items += 1;
+                }
+                None => items += 1,
+            }
+            continue;
+        }
         let Some(node) = name(input, limits, &mut scratch.first, v)? else {
             // whatever is in there, the list is not empty because of it
             items += 1;
             continue;
         };
         if V::STRUCTURE && node.is_empty() {
-            v.finding(FindingKind::Quicklist, offset, "a list's node is empty")?;
+            v.finding(FindingKind::Quicklist, offset, EMPTY_NODE)?;
             continue;
         }
         items += match container {

@@ -50,12 +50,18 @@ pub(super) fn stream<I: Input, V: Visitor>(
         _ => 5,
     };
     let mut seen = Some(Seen::default());
+    let mut node_before = None;
     for _ in 0..length(input)? {
         let offset = input.offset();
         let key = name(input, limits, &mut scratch.first, v)?;
         let master = key.and_then(StreamId::from_key);
         if master.is_none() {
             v.finding(FindingKind::Stream, offset, "a stream node's key is not an id of 16 bytes")?;
+        }
+        // Their live entries may ascend all the same: one of them may have none. Servers refuse a key that is there
+        // twice ("Listpack re-added with existing key"), and write keys in their order.
+        if V::STRUCTURE && master.is_some() && std::mem::replace(&mut node_before, master) >= master {
+            v.finding(FindingKind::Stream, offset, "a stream's nodes do not ascend")?;
         }
         let offset = input.offset();
         let blob = name(input, limits, &mut scratch.first, v)?;

@@ -4,7 +4,7 @@ use super::{
     Error, FindingKind, Input, Limits, STRING_PART_BYTES, Scratch, StringHead, Visitor, lzf, string_head,
 };
 use crate::rdb::element::Element;
-use crate::rdb::packed::Decimal;
+use crate::rdb::packed::{Decimal, Wrong};
 
 /// The next string, in the input or in `scratch`.
 #[inline]
@@ -77,7 +77,7 @@ pub(super) fn content<'a, I: Input, V: Visitor>(
     if !V::STRUCTURE {
         return name(input, limits, scratch, v);
     }
-    Ok(passed(input, limits, v)?.then_some(&[][..]))
+    Ok(passed(input, v)?.then_some(&[][..]))
 }
 
 /// The next string, copied to `out`, so that another can be read beside it. Whether it is right.
@@ -101,21 +101,59 @@ pub(super) fn copied<I: Input, V: Visitor>(
     Ok(true)
 }
 
-/// Moves past the next string. Whether it is right.
-fn passed<I: Input, V: Visitor>(input: &mut I, limits: &Limits, v: &mut V) -> Result<bool, V::Error> {
-    match string_head(input, limits)? {
-        StringHead::Plain(len) => input.skip(len)?,
-        StringHead::Int(_) => {}
+/// Moves past the next string, however long it is: nothing of it is kept. Whether it is right.
+fn passed<I: Input, V: Visitor>(input: &mut I, v: &mut V) -> Result<bool, V::Error> {
+    Ok(passed_len(input, v)?.is_some())
+}
+
+/// As [`passed`]: the length of the string, if it is right.
+pub(super) fn passed_len<I: Input, V: Visitor>(input: &mut I, v: &mut V) -> Result<Option<u64>, V::Error> {
+    match string_head(input, &UNLIMITED)? {
+        StringHead::Plain(len) => {
+            input.skip(len)?;
+            Ok(Some(len))
+        }
+        StringHead::Int(number) => Ok(Some(Decimal::new(number.into()).as_bytes().len() as u64)),
         StringHead::Lzf { compressed, len } => {
             let offset = input.offset();
-            let bytes = input.take(size(compressed))?;
-            if let Err(what) = lzf::measure(bytes, len) {
+            if let Err(what) = measured(input, compressed, len)? {
                 v.finding(FindingKind::Lzf, offset, what)?;
-                return Ok(false);
+                return Ok(None);
+            }
+            Ok(Some(len))
+        }
+    }
+}
+
+/// What is only passed over takes no memory: servers with a higher `proto-max-bulk-len` write strings of any length.
+const UNLIMITED: Limits = Limits { max_string_bytes: u64::MAX, max_stream_fields: u64::MAX };
+
+/// A longer compressed string is looked at in pieces.
+const MEASURED_WHOLE_BYTES: u64 = 64 * 1024;
+
+/// Moves past a compressed string. Whether it gives exactly `len` bytes.
+#[inline]
+fn measured<I: Input>(input: &mut I, compressed: u64, len: u64) -> Result<Result<(), Wrong>, Error> {
+    if compressed <= MEASURED_WHOLE_BYTES {
+        return Ok(lzf::measure(input.take(size(compressed))?, len));
+    }
+    let (mut left, mut given) = (compressed, 0);
+    while left > 0 {
+        let bytes = input.peek(size(left).min(lzf::INSTRUCTION_BYTES))?;
+        let here = &bytes[..bytes.len().min(size(left))];
+        let is_last = here.len() as u64 == left;
+        match lzf::measure_some(here, &mut given, is_last) {
+            Ok(used) => {
+                input.consume(used);
+                left -= used as u64;
+            }
+            Err(what) => {
+                input.skip(left)?;
+                return Ok(Err(what));
             }
         }
     }
-    Ok(true)
+    Ok(lzf::whole(given, len))
 }
 
 fn decompressed<I: Input, V: Visitor>(
@@ -147,7 +185,7 @@ pub(super) fn parts<I: Input, V: Visitor>(
 ) -> Result<(), V::Error> {
     let offset = input.offset();
     if V::STRUCTURE {
-        passed(input, limits, v)?;
+        passed(input, v)?;
         return v.element(Element::StringPart(&[]), offset);
     }
     let head = string_head(input, limits)?;

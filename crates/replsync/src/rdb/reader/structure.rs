@@ -1,7 +1,7 @@
 //! The reader at the depth of structure.
 
 use super::{Reader, State};
-use crate::rdb::check::{Again, Checked, Checker, Finding, FindingKind};
+use crate::rdb::check::{Again, Checked, Checker, Finding};
 use crate::rdb::{DataType, Error, Input, decode};
 
 /// Values up to here are kept while they are checked, so that they can be read again.
@@ -55,10 +55,6 @@ impl<I: Input> Reader<I> {
         let mut next;
         loop {
             let mut checking = checker.start(again, found);
-            if let (None, Some(expiry_ms @ ..0)) = (again, self.expiry_ms) {
-                let message = format!("the key expires at {expiry_ms} ms, before 1970").into();
-                checking.report(FindingKind::Expiry, self.entry_offset, message);
-            }
             decode::visit(kind, &mut self.input, &self.limits, &mut self.scratch, &mut checking)?;
             let pass = checking.finish();
             checked.elements = pass.elements;
