@@ -403,6 +403,8 @@ pub fn cases() -> Vec<Case> {
         of(&[(id(1, 0), node(2, 0, &[(2, 1, 0), (2, 0, 0)]))], 2),
     );
     add(refused, &["stream"], 15, "a node twice", of(&[two_entries(), two_entries()], 4));
+    let deleted = (id(1, 0), node(0, 2, &[(3, 0, 0), (3, 1, 0)]));
+    add(refused, &["stream"], 15, "a node twice, once without entries", of(&[two_entries(), deleted], 2));
     add(taken, &["stream"], 15, "another length", stream(&[two_entries()], 3, (2, 0), &[]));
     add(refused, &["stream"], 15, "a length without entries", stream(&[], 3, (2, 0), &[]));
     add(taken, &["stream"], 15, "an entry beyond the last id", stream(&[two_entries()], 2, (1, 9), &[]));

@@ -62,6 +62,8 @@ pub(super) fn stream<I: Input, V: Visitor>(
         // twice ("Listpack re-added with existing key"), and write keys in their order.
         if V::STRUCTURE && master.is_some() && std::mem::replace(&mut node_before, master) >= master {
             v.finding(FindingKind::Stream, offset, "a stream's nodes do not ascend")?;
+            // its entries do not either, most likely
+            seen = None;
         }
         let offset = input.offset();
         let blob = name(input, limits, &mut scratch.first, v)?;
