@@ -12,7 +12,6 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use fastrand::Rng;
-use replsync::rdb::Kind;
 use replsync::server::Server;
 
 use crate::verdict::{Judge, Verdict, breaks, ours};
@@ -34,7 +33,7 @@ fn number(name: &str, default: u64) -> Result<u64> {
 #[derive(Default)]
 struct Class {
     count: u32,
-    examples: Vec<(Kind, Vec<u8>)>,
+    examples: Vec<values::Value>,
 }
 
 fn compare(name: &str, by: Server) -> Result<()> {

@@ -10,6 +10,9 @@ use replsync::rdb::{DataType, Item, Kind, Magic, Reader, Slice, decode_string, r
 use replsync::server::Server;
 use replsync_tests::workspace;
 
+/// What a value is, and its raw bytes.
+pub type Value = (Kind, Vec<u8>);
+
 /// The RDB files of `crates/replsync/tests/data`, by name, the smallest first.
 pub fn fixtures() -> Result<Vec<(String, Vec<u8>)>> {
     let folder = workspace().join("crates/replsync/tests/data");
@@ -29,7 +32,7 @@ pub fn fixtures() -> Result<Vec<(String, Vec<u8>)>> {
 ///
 /// Where a packed value is compressed, it is there uncompressed too, so that what is in it is damaged and not only its
 /// compression.
-pub fn values(by: Server) -> Result<BTreeMap<u8, Vec<(Kind, Vec<u8>)>>> {
+pub fn values(by: Server) -> Result<BTreeMap<u8, Vec<Value>>> {
     let (mut values, mut seen): (BTreeMap<u8, Vec<_>>, _) = (BTreeMap::new(), BTreeSet::new());
     for (name, file) in fixtures()? {
         let mut reader = Reader::new(Slice::new(&file));
@@ -70,7 +73,7 @@ fn uncompressed(kind: Kind, raw: &[u8]) -> Option<Vec<u8>> {
 
 /// A value of any kind, each as likely, with a byte or two changed: mostly of a small value, and near its ends, where
 /// what delimits it stands.
-pub fn damaged(values: &BTreeMap<u8, Vec<(Kind, Vec<u8>)>>, rng: &mut Rng) -> (Kind, Vec<u8>) {
+pub fn damaged(values: &BTreeMap<u8, Vec<Value>>, rng: &mut Rng) -> Value {
     let kinds: Vec<_> = values.values().collect();
     let of_kind = kinds[rng.usize(..kinds.len())];
     let mut pick = || &of_kind[rng.usize(..of_kind.len())];

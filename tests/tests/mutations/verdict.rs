@@ -10,7 +10,7 @@ use replsync_tests::client::{Batch, Conn, message};
 use replsync_tests::server::TestServer;
 
 use crate::explained;
-use crate::values::magic;
+use crate::values::{self, magic};
 
 /// How long a server may take for what it is asked at once.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -79,7 +79,7 @@ impl Judge {
     }
 
     /// Its word on each value, as RESTORE takes it.
-    pub fn verdicts(&mut self, values: &[(Kind, Vec<u8>)]) -> Result<Vec<Verdict>> {
+    pub fn verdicts(&mut self, values: &[values::Value]) -> Result<Vec<Verdict>> {
         if let Ok(verdicts) = self.restore(values) {
             return Ok(verdicts);
         }
@@ -121,7 +121,7 @@ impl Judge {
         self.conn.patience(PATIENCE)
     }
 
-    fn restore(&mut self, values: &[(Kind, Vec<u8>)]) -> Result<Vec<Verdict>> {
+    fn restore(&mut self, values: &[values::Value]) -> Result<Vec<Verdict>> {
         let mut batch = Batch::default();
         for (kind, raw) in values {
             let mut payload = Vec::new();
@@ -133,7 +133,7 @@ impl Judge {
     }
 
     /// What it logged last, for whoever looks into a difference.
-    pub fn last_words(&mut self, value: &(Kind, Vec<u8>)) -> String {
+    pub fn last_words(&mut self, value: &values::Value) -> String {
         let before = self.server.log().len();
         let _ = self.restore(std::slice::from_ref(value));
         let log = self.server.log();
