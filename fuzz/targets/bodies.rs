@@ -224,7 +224,7 @@ fn value(kind: Kind, raw: &[u8]) {
     let magic = if kind == Kind::ValkeyHashTtl { b"VALKEY080" } else { b"REDIS0014" };
     let file = [&magic[..], &[kind.type_byte(), 1, b'k'], raw].concat();
     // a stream takes its time: it is there for one of the two
-    let streamed = raw.len() % 2 == 0;
+    let streamed = raw.len().is_multiple_of(2);
     let decoded = if streamed {
         alike(values(&mut at_value(&file)), values(&mut at_value_of_stream(&file)))
     } else {

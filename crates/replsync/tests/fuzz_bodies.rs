@@ -1,5 +1,7 @@
 //! The bodies of the fuzz targets over the fixtures and over damaged copies of them.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // helpers of tests are tests too
+
 #[path = "../../../fuzz/targets/bodies.rs"]
 #[allow(dead_code)] // seeds are replayed elsewhere
 mod bodies;

@@ -39,7 +39,6 @@ const EXPLAINED: &[(&str, &str, &str)] = &[
     (ONLY_WE_REFUSE, "no field expires when the hash says", NOT_COMPARED),
     (ONLY_WE_REFUSE, "a pending entry has two owners", NOT_COMPARED),
     (ONLY_WE_REFUSE, "score that is not a number", "the server reads as much of a number as there is"),
-    (ONLY_WE_REFUSE, "before #", "a key of before 1970 is loaded, and expires"),
     (ONLY_WE_REFUSE, "database_size: ", "a hint for the server"),
     (ONLY_WE_REFUSE, "slot_size: ", "a hint for the server"),
     (ONLY_WE_REFUSE, "empty: ", "a server skips empty keys of a file"),
