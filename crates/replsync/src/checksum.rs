@@ -75,7 +75,35 @@ const CRC16: [u16; 256] = {
 /// The checksum of two pieces one after the other, from the checksum of each and the length of the second: pieces of a
 /// file can be summed by several threads.
 pub fn combine(first: u64, second: u64, second_len: u64) -> u64 {
-    crc_fast::checksum_combine(CrcAlgorithm::Crc64Redis, first, second, second_len)
+    // Each byte behind it multiplies a checksum by x^8, modulo the polynomial: squares of squares make
+    // that quick, where crc-fast squares matrices: a fifth of the time of verifying small keys.
+    let (mut square, mut rest, mut moved) = (X_TO_THE_8, second_len, first);
+    while rest > 0 {
+        if rest & 1 == 1 {
+            moved = multiply(square, moved);
+        }
+        square = multiply(square, square);
+        rest >>= 1;
+    }
+    moved ^ second
+}
+
+/// Jones's polynomial, its bits reversed: the highest bit stands for x^0.
+const POLYNOMIAL: u64 = 0x95ac_9329_ac4b_c9b5;
+const X_TO_THE_8: u64 = 1 << (63 - 8);
+
+/// The product of two polynomials, modulo the one of the checksum.
+fn multiply(a: u64, mut b: u64) -> u64 {
+    let (mut product, mut rest) = (0, a);
+    while rest != 0 {
+        // the coefficients of a, from x^0 on; b moves along
+        if rest >> 63 == 1 {
+            product ^= b;
+        }
+        rest <<= 1;
+        b = b >> 1 ^ if b & 1 == 1 { POLYNOMIAL } else { 0 };
+    }
+    product
 }
 
 #[cfg(test)]

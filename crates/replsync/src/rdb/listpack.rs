@@ -38,7 +38,9 @@ impl<'a> Items<'a> {
         let size = head + len;
         let back = backlen_size(size);
         let (entry, rest) = self.rest.split_at_checked(size + back).ok_or(CUT)?;
-        if backlen(&entry[size..]) != size as u64 {
+        // one byte as a rule
+        let found = if back == 1 { u64::from(entry[size]) } else { backlen(&entry[size..]) };
+        if found != size as u64 {
             return Err("a listpack's item does not end in its own length");
         }
         self.rest = rest;
@@ -83,6 +85,7 @@ impl<'a> Iterator for Items<'a> {
 }
 
 /// How many bytes the encoding of the first item takes, and how many its data.
+#[inline]
 fn encoding(bytes: &[u8]) -> Result<(usize, usize), Wrong> {
     Ok(match *bytes.first().ok_or(CUT)? {
         byte if byte & 0x80 == 0 => (1, 0),
@@ -102,6 +105,7 @@ fn encoding(bytes: &[u8]) -> Result<(usize, usize), Wrong> {
 
 /// How many bytes the backwards length of an item of `size` bytes takes. The odd bounds are the server's
 /// (`lpEncodeBacklen`).
+#[inline]
 fn backlen_size(size: usize) -> usize {
     match size {
         0..=127 => 1,
