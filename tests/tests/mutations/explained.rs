@@ -32,6 +32,7 @@ const EXPLAINED: &[(&str, &str, &str)] = &[
     (ONLY_WE_REFUSE, "listpack has more items than it says", "not compared in streams"),
     (ONLY_WE_REFUSE, "listpack has fewer items than it says", "not compared in streams"),
     (ONLY_WE_REFUSE, "stream has entries beyond its last id", NOT_COMPARED),
+    (ONLY_WE_REFUSE, "stream's nodes do not ascend", "a server sorts them"),
     (ONLY_WE_REFUSE, "stream's entries do not ascend", NOT_COMPARED),
     (ONLY_WE_REFUSE, "stream's length is not the number", NOT_COMPARED),
     (ONLY_WE_REFUSE, "stream node's counts are wrong", NOT_COMPARED),
