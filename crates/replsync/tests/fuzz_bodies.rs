@@ -27,7 +27,7 @@ fn damaged_fixtures_panic_nowhere() {
         bodies::rdb_boundaries(&whole);
         bodies::rdb_structure(&whole);
         bodies::rdb_values(&whole);
-        for _ in 0..60 {
+        for _ in 0..20 {
             let mut damaged = whole.clone();
             for _ in 0..1 + next(&mut state) % 4 {
                 let at = next(&mut state) % damaged.len();
