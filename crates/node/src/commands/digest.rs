@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use indicatif::ProgressBar;
-use replsync::clock::now_ms;
+use replsync::clock::now_signed_ms;
 use replsync::digest::{self, About, Keyspace, Tally};
 use replsync::files::{self, RdbFile};
 use replsync::rdb::{self, Checksum, Limits};
@@ -89,7 +89,7 @@ fn path(source: &str) -> Result<PathBuf, Failure> {
 }
 
 fn add_up(file: &RdbFile, slots: bool) -> Result<(Keyspace, About), digest::Error> {
-    let now_ms = i64::try_from(now_ms()).unwrap_or(i64::MAX);
+    let now_ms = now_signed_ms();
     let mut keyspace = if slots { Keyspace::with_slots(now_ms) } else { Keyspace::new(now_ms) };
     let about = digest::read(file.reader(Limits::default()), &mut keyspace)?;
     Ok((keyspace, about))

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use indicatif::{HumanBytes, ProgressBar};
-use replsync::clock::now_ms;
+use replsync::clock::now_signed_ms;
 use replsync::files::{self, expand};
 use replsync::inspect::printable;
-use replsync::rdb::Magic;
+use replsync::rdb::{Magic, quoted};
 use replsync::verify::{Checksum, Finding, Options, Progress, Report, verify_all};
 use serde::Serialize;
 
@@ -44,7 +44,7 @@ pub async fn run(
 }
 
 fn options(args: &Verify) -> Options {
-    let mut options = Options::at(i64::try_from(now_ms()).unwrap_or(i64::MAX));
+    let mut options = Options::at(now_signed_ms());
     if let Some(jobs) = args.jobs {
         options.jobs = jobs.into();
     }
@@ -304,17 +304,11 @@ fn contents(report: &Report) -> String {
 fn sentence(finding: &Finding) -> String {
     let at = finding.offset.map(|offset| format!("at byte {offset}: ")).unwrap_or_default();
     let key = match (&finding.key, finding.db) {
-        (Some(key), Some(db)) => format!(" (key \"{}\" of database {db})", shortened(key)),
+        (Some(key), Some(db)) => format!(" (key {} of database {db})", quoted(key, KEY_SHOWN_BYTES)),
         _ => String::new(),
     };
     format!("{at}{}{key}", finding.message)
 }
 
-/// Names may be long, and no text.
-fn shortened(key: &[u8]) -> String {
-    const SHOWN_BYTES: usize = 100;
-    match key.get(..SHOWN_BYTES) {
-        Some(start) if key.len() > SHOWN_BYTES => format!("{}…", start.escape_ascii()),
-        _ => key.escape_ascii().to_string(),
-    }
-}
+/// Names may be long.
+const KEY_SHOWN_BYTES: usize = 100;

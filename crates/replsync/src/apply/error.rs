@@ -138,9 +138,7 @@ impl fmt::Display for At {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut parts = Vec::new();
         if let Some(key) = &self.key {
-            let shown = &key[..key.len().min(120)];
-            let dots = if shown.len() < key.len() { "…" } else { "" };
-            parts.push(format!("key \"{}{dots}\"", shown.escape_ascii()));
+            parts.push(format!("key {}", rdb::quoted(key, 120)));
         }
         if let Some(db) = self.db {
             parts.push(format!("database {db}"));

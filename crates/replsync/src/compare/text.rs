@@ -1,5 +1,7 @@
 //! Bytes for people: quoted, escaped, cut.
 
+use crate::rdb;
+
 /// Of one text, so many bytes are shown.
 const SHOWN_BYTES: usize = 60;
 /// Two texts are shown from their first difference on when so many bytes before it are equal …
@@ -9,9 +11,7 @@ const CONTEXT_BYTES: usize = 8;
 
 /// A text in quotes, unprintable bytes escaped, the end of a long one left out.
 pub(super) fn quoted(text: &[u8]) -> String {
-    let shown = &text[..text.len().min(SHOWN_BYTES)];
-    let dots = if shown.len() < text.len() { "…" } else { "" };
-    format!("\"{}{dots}\"", shown.escape_ascii())
+    rdb::quoted(text, SHOWN_BYTES)
 }
 
 /// Two texts, from where they begin to differ.

@@ -63,9 +63,7 @@ impl fmt::Display for At {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Some((db, key)) => {
-                let shown = &key[..key.len().min(SHOWN_BYTES)];
-                let dots = if shown.len() < key.len() { "…" } else { "" };
-                write!(f, " (database {db}, key \"{}{dots}\")", shown.escape_ascii())
+                write!(f, " (database {db}, key {})", rdb::quoted(key, SHOWN_BYTES))
             }
             None => Ok(()),
         }

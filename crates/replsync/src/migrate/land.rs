@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::job::{Job, Stage};
 use super::{Error, Phase};
 use crate::apply::{Direction, Sweeper, Swept, Throttle};
-use crate::clock::now_ms;
+use crate::clock::now_signed_ms;
 use crate::endpoint::{Client, Info};
 use crate::server::Server;
 
@@ -45,7 +45,7 @@ impl Job {
         self.settle().await?;
         let soonest_ms = self.done.swept.take().and_then(|swept| swept.soonest_ms);
         self.sweep(Direction::On, 0).await?;
-        let now_ms = clock_ms(&self.look_at_target().await?).max(own_clock_ms());
+        let now_ms = clock_ms(&self.look_at_target().await?).max(now_signed_ms());
         // It was in the target's reach. Whether it is gone, counters do not tell: expired fields are counted when they are
         // removed, some time later.
         if soonest_ms.is_some_and(|soonest_ms| soonest_ms <= now_ms) {
@@ -125,9 +125,5 @@ pub(super) fn sends_relative_expiries(source: Server) -> bool {
 /// A server's clock when it was asked, in milliseconds since the epoch; ours where it does not say (before 6.2).
 pub(super) fn clock_ms(info: &Info) -> i64 {
     let said = info.number("server_time_usec").and_then(|micros| i64::try_from(micros / 1000).ok());
-    said.unwrap_or_else(own_clock_ms)
-}
-
-fn own_clock_ms() -> i64 {
-    i64::try_from(now_ms()).unwrap_or(i64::MAX)
+    said.unwrap_or_else(now_signed_ms)
 }

@@ -13,6 +13,7 @@ use super::decode::Visitor;
 use super::distinct::{Distinct, MAX_SUSPECTS, Pass, hash};
 use super::element::Element;
 use super::packed::Wrong;
+use super::quoted::quoted;
 
 /// What a finding is about. The words are stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -200,9 +201,8 @@ impl<F: FnMut(Finding)> Checking<'_, F> {
         };
         let held = (hash, held);
         if self.held.contains(&held) {
-            let shown = name[..name.len().min(SHOWN_BYTES)].escape_ascii();
-            let more = if name.len() > SHOWN_BYTES { "…" } else { "" };
-            self.report(FindingKind::Duplicate, offset, format!("\"{shown}{more}\" is there twice").into());
+            let message = format!("{} is there twice", quoted(name, SHOWN_BYTES));
+            self.report(FindingKind::Duplicate, offset, message.into());
         } else if self.held.len() < 4 * MAX_SUSPECTS {
             self.held.push(held);
         }

@@ -43,6 +43,7 @@ mod older;
 mod opcode;
 mod packed;
 mod primitive;
+mod quoted;
 mod reader;
 mod walk;
 mod window;
@@ -61,6 +62,7 @@ pub use kind::{DataType, Kind, Magic, readable, restore_version};
 pub use measure::Measure;
 pub use module::ModuleId;
 pub use older::{OlderForm, is_compressed, older_form};
+pub use quoted::quoted;
 pub use reader::{Place, Reader};
 pub use writer::Writer;
 

@@ -68,7 +68,7 @@ impl Default for Options {
             elements_max: 10,
             keys_max: u64::MAX,
             limits: Limits::default(),
-            now_ms: i64::try_from(crate::clock::now_ms()).unwrap_or(i64::MAX),
+            now_ms: crate::clock::now_signed_ms(),
         }
     }
 }

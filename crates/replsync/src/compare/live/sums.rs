@@ -1,7 +1,7 @@
 //! What both sides add up to, each key as it was when it was last compared.
 
 use super::peer::Functions;
-use crate::clock::now_ms;
+use crate::clock::now_signed_ms;
 use crate::digest::{KeyDigest, KeyHasher, Keyspace, Sum};
 use crate::rdb::{self, DataType, Element, Limits, dump};
 
@@ -48,7 +48,7 @@ pub(super) struct Sums {
 
 impl Sums {
     pub fn new() -> Self {
-        let now_ms = i64::try_from(now_ms()).unwrap_or(i64::MAX);
+        let now_ms = now_signed_ms();
         Self { sides: [Keyspace::new(now_ms), Keyspace::new(now_ms)], unknown: 0 }
     }
 
