@@ -63,16 +63,10 @@ pub fn write(out: &mut impl BufMut, type_byte: u8, raw: &[u8], rdb_version: u16)
 /// with a module's key metadata), [`Error::PreRelease`], or [`Error::Checksum`]. A checksum of 0 passes: Redis 8.6
 /// takes it for one that was not computed; older servers refuse it.
 pub fn parse(payload: &[u8]) -> Result<Dump<'_>, Error> {
-    let truncated = Error::Truncated { offset: 0, wanted: payload_len(0) as u64 };
-    let Some((body, crc)) = payload.split_last_chunk::<8>() else { return Err(truncated) };
-    let Some((value, version)) = body.split_last_chunk::<2>() else { return Err(truncated) };
-    let Some((&type_byte, raw)) = value.split_first() else { return Err(truncated) };
-    let rdb_version = u16::from_le_bytes(*version);
-    let found = u64::from_le_bytes(*crc);
-    let expected = crc64(body);
-    if found != expected && found != 0 {
-        return Err(Error::Checksum { expected, found, offset: body.len() as u64 });
-    }
+    let (value, rdb_version) = body_and_version(payload, payload_len(0))?;
+    let Some((&type_byte, raw)) = value.split_first() else {
+        return Err(Error::Truncated { offset: 0, wanted: payload_len(0) as u64 });
+    };
     let magic = Magic::of_version(rdb_version);
     if !magic.reads(rdb_version) {
         return Err(Error::UnsupportedVersion { magic: magic.as_str(), version: rdb_version });
@@ -85,6 +79,33 @@ pub fn parse(payload: &[u8]) -> Result<Dump<'_>, Error> {
         return Err(Error::UnknownType { byte: type_byte, offset: 0, version: rdb_version });
     };
     Ok(Dump { kind, raw, rdb_version })
+}
+
+/// What stands before the footer of a FUNCTION DUMP payload: libraries as a file has them, or nothing. They are not
+/// looked at.
+///
+/// Source: `functionDumpCommand` in `src/functions.c`.
+///
+/// # Errors
+/// [`Error::Truncated`] or [`Error::Checksum`].
+pub fn functions(payload: &[u8]) -> Result<&[u8], Error> {
+    Ok(body_and_version(payload, FOOTER_BYTES)?.0)
+}
+
+/// What is before the footer, and the version that the footer says; of `least_bytes` at least.
+fn body_and_version(payload: &[u8], least_bytes: usize) -> Result<(&[u8], u16), Error> {
+    let truncated = Error::Truncated { offset: 0, wanted: least_bytes as u64 };
+    if payload.len() < least_bytes {
+        return Err(truncated);
+    }
+    let Some((summed, crc)) = payload.split_last_chunk::<8>() else { return Err(truncated) };
+    let Some((body, version)) = summed.split_last_chunk::<2>() else { return Err(truncated) };
+    let found = u64::from_le_bytes(*crc);
+    let expected = crc64(summed);
+    if found != expected && found != 0 {
+        return Err(Error::Checksum { expected, found, offset: summed.len() as u64 });
+    }
+    Ok((body, u16::from_le_bytes(*version)))
 }
 
 #[cfg(test)]
@@ -118,6 +139,17 @@ mod tests {
         let mut unknown = Vec::new();
         write(&mut unknown, 24, b"", 80);
         assert!(matches!(parse(&unknown), Err(Error::UnknownType { byte: 24, .. })));
+    }
+
+    /// `FUNCTION DUMP` of a Redis 7.4 without functions.
+    #[test]
+    fn functions_lose_their_footer() {
+        let mut none = b"\x0c\x00".to_vec();
+        none.extend(::crc64::crc64(0, &none).to_le_bytes());
+        assert_eq!(functions(&none).unwrap(), b"");
+        none[0] ^= 1;
+        assert!(matches!(functions(&none), Err(Error::Checksum { offset: 2, .. })));
+        assert!(matches!(functions(&none[1..]), Err(Error::Truncated { .. })));
     }
 
     proptest! {

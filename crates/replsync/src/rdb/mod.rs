@@ -3,7 +3,8 @@
 //! A [`Reader`] turns an [`Input`] (memory or a stream) into [`Item`]s. Of a value it finds the end, by the
 //! grammar of its [`Kind`]; its bytes can be taken raw, as [`dump`] payloads and files want them, checked down to the
 //! last packed item (a [`Finding`] does not stop the reading), or decoded into [`Element`]s, which are the same whatever
-//! the encoding. [`readable`] says which server loads which kind.
+//! the encoding. [`readable`] says which server loads which kind. A [`FileWriter`] makes files of raw values and of what
+//! [`encode`] writes.
 //!
 //! Nothing is believed: lengths are checked against [`Limits`], memory grows as bytes arrive, what is compressed
 //! cannot claim more than its bytes can give, and unknown bytes are errors with their offset.
@@ -29,8 +30,9 @@ pub mod distinct;
 mod doc_test;
 pub mod dump;
 mod element;
-mod encode;
+pub mod encode;
 mod error;
+mod file_writer;
 mod input;
 mod intset;
 mod item;
@@ -56,6 +58,7 @@ pub use decode::{STRING_PART_BYTES, decode, decode_string};
 pub use element::{ArrayValue, Element, Idmp, ModulePart, StreamId};
 pub use encode::rewrite_field_expiries;
 pub use error::Error;
+pub use file_writer::{FileWriter, Finished};
 pub use input::{Buffered, Input, Slice};
 pub use item::{Checksum, Entry, Item, ModuleAux};
 pub use kind::{DataType, Kind, Magic, readable, restore_version};
