@@ -159,6 +159,7 @@ async fn send(
         }
         for piece in bytes.chunks(WRITE_BYTES) {
             output.write_all(piece).await.map_err(|source| broken(target, source))?;
+            output.flush().await.map_err(|source| broken(target, source))?;
             moved.written.fetch_add(piece.len() as u64, Ordering::Relaxed);
         }
     }

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::InfoError;
+use super::{InfoError, TlsError};
 use crate::resp::ReplyError;
 
 /// A server could not be asked, or would not answer.
@@ -16,6 +16,14 @@ pub enum Error {
         server: String,
         /// Why.
         source: io::Error,
+    },
+    /// No TLS on the connection.
+    #[error("no TLS with {server}: {source}")]
+    Tls {
+        /// Its address.
+        server: String,
+        /// Why, and what to do.
+        source: TlsError,
     },
     /// It took too long.
     #[error("{server} did not answer: {what} took longer than {} s", after.as_secs_f32())]

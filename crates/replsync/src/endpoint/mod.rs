@@ -1,13 +1,15 @@
-//! Servers by URL: addresses, connections, and who answers there.
+//! Servers by URL: addresses, connections (plain or TLS), and who answers there.
 
 mod client;
 mod error;
 mod info;
 mod socket;
+mod tls;
 mod url;
 
 pub use client::{Client, Pipelined};
 pub use error::Error;
 pub use info::{Info, InfoError, Keyspace, Role};
 pub use socket::Socket;
+pub use tls::{Identity, Tls, TlsError, TlsSocket};
 pub use url::{Address, Endpoint, UrlError};

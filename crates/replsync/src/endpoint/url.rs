@@ -1,4 +1,4 @@
-//! One word for a server: `redis://[user[:password]@]host[:port][/db]` or `unix:///path`.
+//! One word for a server: `redis://[user[:password]@]host[:port][/db]`, `rediss://…` (over TLS) or `unix:///path`.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use percent_encoding::percent_decode_str;
 
+use super::Tls;
 use crate::psync::Credentials;
 
 /// Where a server listens.
@@ -26,6 +27,8 @@ pub struct Endpoint {
     pub credentials: Option<Credentials>,
     /// The database that the URL names.
     pub db: Option<u32>,
+    /// Set where connections are encrypted (`rediss://`).
+    pub tls: Option<Tls>,
 }
 
 /// A URL that names no server.
@@ -35,7 +38,7 @@ pub enum UrlError {
     #[error("{0}:// is not supported yet: name one server, redis://host:port")]
     NotYet(&'static str),
     /// A scheme that nobody knows, or none.
-    #[error("{0:?} does not begin with redis:// or unix://")]
+    #[error("{0:?} does not begin with redis://, rediss:// or unix://")]
     Scheme(String),
     /// No host, or one that cannot be.
     #[error("no host in the URL: redis://[user[:password]@]host[:port][/db]")]
@@ -82,8 +85,8 @@ impl FromStr for Endpoint {
         let (scheme, rest) = url.split_once("://").ok_or_else(scheme_error)?;
         match scheme {
             "redis" | "valkey" => tcp(rest),
+            "rediss" | "valkeys" => Ok(Endpoint { tls: Some(Tls::default()), ..tcp(rest)? }),
             "unix" => unix(rest),
-            "rediss" | "valkeys" => Err(UrlError::NotYet("rediss")),
             "sentinel" => Err(UrlError::NotYet("sentinel")),
             "cluster" => Err(UrlError::NotYet("cluster")),
             _ => Err(scheme_error()),
@@ -123,7 +126,8 @@ fn tcp(rest: &str) -> Result<Endpoint, UrlError> {
         "" => None,
         text => Some(text.parse().map_err(|_| UrlError::Database(text.to_owned()))?),
     };
-    Ok(Endpoint { address: Address::Tcp(host.to_owned(), port), credentials: credentials(user_info)?, db })
+    let address = Address::Tcp(host.to_owned(), port);
+    Ok(Endpoint { address, credentials: credentials(user_info)?, db, tls: None })
 }
 
 fn unix(rest: &str) -> Result<Endpoint, UrlError> {
@@ -134,7 +138,8 @@ fn unix(rest: &str) -> Result<Endpoint, UrlError> {
     if !path.starts_with('/') {
         return Err(UrlError::UnixPath);
     }
-    Ok(Endpoint { address: Address::Unix(path.into()), credentials: credentials(user_info)?, db: None })
+    let address = Address::Unix(path.into());
+    Ok(Endpoint { address, credentials: credentials(user_info)?, db: None, tls: None })
 }
 
 /// `user:password`, `:password`, or `user` alone, whose password comes from elsewhere.
@@ -178,6 +183,8 @@ mod tests {
         assert_eq!((full.address.clone(), full.db), (tcp("10.0.0.1", 7001), Some(3)));
         let credentials = full.credentials.clone().unwrap();
         assert_eq!((credentials.user.as_deref(), &credentials.password[..]), (Some("me"), "p@ss:w"));
+        assert_eq!((full.tls, parse("rediss://h:1").tls), (None, Some(Tls::default())));
+        assert_eq!(parse("valkeys://me:x@h").address, parse("rediss://h").address);
         assert_eq!(parse("redis://:secret@h").credentials.unwrap().user, None);
         assert_eq!(
             parse("redis://me@h").with_password("x".into()).credentials.unwrap().user.as_deref(),
@@ -199,8 +206,8 @@ mod tests {
             ("legacy:6379", UrlError::Scheme("legacy:6379".into())),
             ("cluster://h:1", UrlError::NotYet("cluster")),
             ("sentinel://h:1/m", UrlError::NotYet("sentinel")),
-            ("rediss://h", UrlError::NotYet("rediss")),
             ("redis://", UrlError::Host),
+            ("rediss://", UrlError::Host),
             ("redis://[::1", UrlError::Host),
             ("redis://h:0", UrlError::Port("0".into())),
             ("redis://h:70000", UrlError::Port("70000".into())),

@@ -225,7 +225,11 @@ impl Driver {
         let mut ticked = Instant::now();
         loop {
             if let Some(bytes) = replica.transmit() {
-                let sent = timeout(self.config.silence_timeout, socket.write_all(&bytes)).await;
+                let send = async {
+                    socket.write_all(&bytes).await?;
+                    socket.flush().await
+                };
+                let sent = timeout(self.config.silence_timeout, send).await;
                 sent.map_err(|_| self.silent())?.map_err(|source| self.broken(source))?;
             }
             let awaits_stream = replica.awaits_stream();

@@ -70,7 +70,12 @@ impl Error {
     /// Whether another try may go well.
     pub(super) fn is_transient(&self) -> bool {
         match self {
-            Error::Connect(endpoint::Error::Connect { .. } | endpoint::Error::Timeout { .. }) => true,
+            // A certificate may be about to be renewed: that, too, is given its time.
+            Error::Connect(
+                endpoint::Error::Connect { .. }
+                | endpoint::Error::Tls { .. }
+                | endpoint::Error::Timeout { .. },
+            ) => true,
             Error::Protocol { source, .. } => source.is_transient(),
             Error::Broken { .. } | Error::Silent { .. } | Error::ShuttingDown { .. } => true,
             Error::Connect(_) | Error::GaveUp { .. } | Error::Spool(_) => false,
