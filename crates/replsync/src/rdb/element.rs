@@ -13,6 +13,14 @@ pub struct StreamId {
     pub seq: u64,
 }
 
+impl StreamId {
+    /// The id that commands answer as `text`: two numbers and a hyphen between them.
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let (ms, seq) = std::str::from_utf8(text).ok()?.split_once('-')?;
+        Some(Self { ms: ms.parse().ok()?, seq: seq.parse().ok()? })
+    }
+}
+
 impl fmt::Display for StreamId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.ms, self.seq)

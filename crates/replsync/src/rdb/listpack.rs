@@ -5,9 +5,9 @@
 
 use super::packed::{Packed, Wrong, first, int24};
 
-const HEADER_BYTES: usize = 6;
-const END: u8 = 0xff;
-const COUNT_UNKNOWN: u16 = u16::MAX;
+pub(super) const HEADER_BYTES: usize = 6;
+pub(super) const END: u8 = 0xff;
+pub(super) const COUNT_UNKNOWN: u16 = u16::MAX;
 const CUT: Wrong = "a listpack's item reaches beyond its end";
 
 /// The items of a listpack, first to last. After an error nothing more comes.
@@ -106,7 +106,7 @@ fn encoding(bytes: &[u8]) -> Result<(usize, usize), Wrong> {
 /// How many bytes the backwards length of an item of `size` bytes takes. The odd bounds are the server's
 /// (`lpEncodeBacklen`).
 #[inline]
-fn backlen_size(size: usize) -> usize {
+pub(super) fn backlen_size(size: usize) -> usize {
     match size {
         0..=127 => 1,
         128..=16382 => 2,

@@ -3,7 +3,8 @@
 //! Bytes are appended to a `Vec<u8>`. A collection is [`length`] of its elements, then the elements: whoever has them one by
 //! one encodes each by itself ([`member`], [`scored`], [`hash_field`]), keeps them wherever, and puts them one behind
 //! the other once their number is known. The type byte to write before it is [`plain_kind`]'s. A string too long to hold
-//! is [`length`] of its bytes, then the bytes. Hashes whose fields expire are written for a server: [`HashFields`].
+//! is [`length`] of its bytes, then the bytes. Hashes whose fields expire are written for a server: [`HashFields`]. Streams
+//! are nodes ([`StreamNodes`]) and the rest ([`StreamEnd`]).
 //!
 //! [`FileWriter`](super::FileWriter) makes files of it.
 //!
@@ -26,10 +27,21 @@
 //! ```
 
 mod hash;
+mod listpack;
+mod stream;
 
 use super::{DataType, Kind, opcode};
 
 pub use hash::{HashFields, HashForm, KeptField, kept_field, rewrite_field_expiries};
+pub use stream::{
+    NodeLimits, NodesWritten, StreamEnd, StreamGroups, StreamIdmp, StreamMeta, StreamNodes, StreamProducer,
+    stream_kind,
+};
+
+/// A value that no server could hold so, and none would load: what is wrong with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this value cannot be written: {0}")]
+pub struct Unwritable(pub &'static str);
 
 /// A key with its value, as it stands in a file: expiry in milliseconds since the epoch, type byte, key, and `raw`, the
 /// value's own bytes.
