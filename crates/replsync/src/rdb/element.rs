@@ -19,6 +19,16 @@ impl StreamId {
         let (ms, seq) = std::str::from_utf8(text).ok()?.split_once('-')?;
         Some(Self { ms: ms.parse().ok()?, seq: seq.parse().ok()? })
     }
+
+    /// The id after this one, from which the next XRANGE goes on; nothing after the greatest.
+    ///
+    /// Source: `streamIncrID` in `src/t_stream.c`.
+    pub fn next(self) -> Option<Self> {
+        match self.seq.checked_add(1) {
+            Some(seq) => Some(Self { seq, ..self }),
+            None => Some(Self { ms: self.ms.checked_add(1)?, seq: 0 }),
+        }
+    }
 }
 
 impl fmt::Display for StreamId {
@@ -202,4 +212,28 @@ pub enum Idmp<'a> {
         /// Messages that were recognised as duplicates.
         duplicates: u64,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_read_and_counted_up() {
+        let max = u64::MAX;
+        let cases = [
+            ("0-0", Some("0-1")),
+            ("5-18446744073709551615", Some("6-0")),
+            ("18446744073709551615-18446744073709551615", None),
+        ];
+        for (text, next) in cases {
+            let id = StreamId::parse(text.as_bytes()).unwrap();
+            assert_eq!(id.to_string(), text);
+            assert_eq!(id.next().map(|next| next.to_string()).as_deref(), next);
+        }
+        assert_eq!(StreamId::parse(b"7-18446744073709551615"), Some(StreamId { ms: 7, seq: max }));
+        for wrong in [&b""[..], b"1", b"1-", b"-1", b"1-2-3", b"1-18446744073709551616", b"\xff-1"] {
+            assert_eq!(StreamId::parse(wrong), None, "{}", wrong.escape_ascii());
+        }
+    }
 }

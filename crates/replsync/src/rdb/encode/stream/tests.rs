@@ -16,9 +16,11 @@ fn told(kind: Kind, raw: &[u8]) -> Vec<String> {
 #[derive(Clone, Debug)]
 struct Model {
     entries: Vec<(StreamId, Fields)>,
-    groups: Vec<(Vec<u8>, Option<i64>, Vec<Vec<u8>>, Vec<Pending>)>,
+    groups: Vec<Group>,
 }
 
+/// Name, entries read, consumers, what is pending.
+type Group = (Vec<u8>, Option<i64>, Vec<Vec<u8>>, Vec<Pending>);
 type Fields = Vec<(Vec<u8>, Vec<u8>)>;
 /// Entry, delivery time, delivery count, and whose it is.
 type Pending = (StreamId, i64, u64, usize);
