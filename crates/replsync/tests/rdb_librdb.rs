@@ -13,7 +13,9 @@ use librdb::{
     StreamIdmpMeta, StreamMeta, StreamPendingEntry,
 };
 use proptest::prelude::*;
-use replsync::rdb::{self, ArrayValue, Element, Idmp, Item, Reader, Slice};
+use replsync::rdb::encode::{self, HashFields, StreamEnd, StreamGroups, StreamNodes};
+use replsync::rdb::{self, ArrayValue, Element, FileWriter, Idmp, Item, Kind, Magic, Reader, Slice};
+use replsync::server::Server;
 
 /// What librdb calls back, as lines.
 #[derive(Default)]
@@ -260,6 +262,135 @@ fn a_stream_of_rdb_14_with_entries_given_back() {
     assert_eq!(found.iter().filter(|line| line.starts_with("nacked group ")).count(), 2);
     // and librdb must see the same end: what follows is read
     assert!(ours(&file[..file.len() - 10]).is_err());
+}
+
+/// Text that is often a number, or nearly one.
+fn some_text() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        prop::collection::vec(any::<u8>(), 0..90),
+        any::<i64>().prop_map(|number| number.to_string().into_bytes()),
+        (-300i64..300).prop_map(|number| number.to_string().into_bytes()),
+        "[-+]?[0-9]{0,12}".prop_map(String::into_bytes),
+    ]
+}
+
+/// A file of one key of each type, encoded, and what is to be read from it.
+fn encoded(texts: &[(Vec<u8>, Vec<u8>, f64, Option<u64>)]) -> (Vec<u8>, Vec<String>) {
+    let mut file = FileWriter::new(Vec::new(), Magic::Redis, 13);
+    file.aux(b"redis-bits", b"64").unwrap();
+    file.select(3).unwrap();
+    file.resize(texts.len() as u64, 1 << 40).unwrap();
+    let mut lines = vec!["aux redis-bits 64".to_owned(), format!("resize {} {}", texts.len(), 1u64 << 40)];
+    let mut raws =
+        [Kind::String, Kind::List, Kind::Set, Kind::Zset, Kind::Hash].map(|kind| (kind, Vec::new()));
+    let mut told: [Vec<String>; 5] = Default::default();
+    let mut fields = HashFields::default();
+    for (_, raw) in &mut raws[1..] {
+        encode::length(raw, texts.len() as u64);
+    }
+    encode::string(&mut raws[0].1, &texts[0].0);
+    told[0].push(format!("string {}", text(&texts[0].0)));
+    for (a, b, score, expiry_ms) in texts {
+        encode::member(&mut raws[1].1, b);
+        told[1].push(format!("item {}", text(b)));
+        encode::member(&mut raws[2].1, a);
+        told[2].push(format!("member {}", text(a)));
+        encode::scored(&mut raws[3].1, a, *score);
+        told[3].push(format!("scored {} {score}", text(a)));
+        encode::hash_field(&mut raws[4].1, a, b);
+        told[4].push(format!("field {} {} -1", text(a), text(b)));
+        fields.add(*expiry_ms);
+    }
+    for (at, ((kind, raw), told)) in raws.iter().zip(told).enumerate() {
+        let expiry_ms = (at % 2 == 0).then_some(1 << (at + 40));
+        file.entry(expiry_ms, kind.type_byte(), &texts[0].1, raw).unwrap();
+        lines.push(format!("key {} {expiry_ms:?} None None", text(&texts[0].1)));
+        lines.extend(told);
+    }
+
+    let form = fields.form(Server::redis(7, 4)).unwrap();
+    file.begin_entry(None, form.kind().type_byte(), b"hash").unwrap();
+    let mut raw = Vec::new();
+    form.head(&mut raw);
+    lines.push("key hash None None None".to_owned());
+    for (a, b, _, expiry_ms) in texts {
+        form.field(&mut raw, a, b, *expiry_ms);
+        let at = expiry_ms.map_or(-1, u64::cast_signed);
+        lines.push(format!("field {} {} {at}", text(a), text(b)));
+    }
+    file.raw(&raw).unwrap();
+    for kind in [Kind::Stream1, Kind::Stream2, Kind::Stream3, Kind::Stream4] {
+        let (raw, told) = encoded_stream(kind, texts);
+        file.entry(None, kind.type_byte(), b"stream", &raw).unwrap();
+        lines.push("key stream None None None".to_owned());
+        lines.extend(told);
+    }
+    (file.finish().unwrap().out, lines)
+}
+
+fn encoded_stream(kind: Kind, texts: &[(Vec<u8>, Vec<u8>, f64, Option<u64>)]) -> (Vec<u8>, Vec<String>) {
+    let (mut nodes, mut bytes, mut lines) = (StreamNodes::default(), Vec::new(), Vec::new());
+    let mut groups = StreamGroups::default();
+    let id = |ms: usize| rdb::StreamId { ms: ms as u64, seq: 1 << (ms % 60) };
+    let last_id = id(texts.len());
+    groups.group(b"group", last_id, None);
+    groups.consumer(b"ann", 5, 6).unwrap();
+    let mut pending = Vec::new();
+    for (at, (a, b, _, expiry_ms)) in texts.iter().enumerate() {
+        let id = id(at + 1);
+        match expiry_ms {
+            None => nodes.push(&mut bytes, id, &[(a, b)]).unwrap(),
+            Some(_) => nodes.push(&mut bytes, id, &[("same", b), ("fields", a)]).unwrap(),
+        }
+        lines.extend(match expiry_ms {
+            None => vec![format!("entry {id} {} {}", text(a), text(b))],
+            Some(_) => {
+                vec![format!("entry {id} same {}", text(b)), format!("entry {id} fields {}", text(a))]
+            }
+        });
+        groups.pending(b"ann", id, at as i64, 1 << at).unwrap();
+        pending.push(format!("pending group ann {id} {at} {}", 1u64 << at));
+    }
+    let written = nodes.finish(&mut bytes);
+    let mut raw = Vec::new();
+    encode::length(&mut raw, written.nodes);
+    raw.extend(bytes);
+    let (length, first_id) = (written.entries, id(1));
+    let meta = encode::StreamMeta {
+        length,
+        last_id,
+        first_id,
+        max_deleted_id: last_id,
+        entries_added: length + 70_000,
+    };
+    StreamEnd { meta, groups, ..StreamEnd::default() }.write(kind, &mut raw).unwrap();
+    lines.push(match kind {
+        Kind::Stream1 => format!("stream {length} {last_id} 0-0 0-0 {length}"),
+        _ => format!("stream {length} {last_id} {first_id} {last_id} {}", length + 70_000),
+    });
+    lines.push(format!("group group {last_id} -1"));
+    let active = if matches!(kind, Kind::Stream1 | Kind::Stream2) { 5 } else { 6 };
+    lines.push(format!("consumer group ann 5 {active}"));
+    lines.extend(pending);
+    if kind == Kind::Stream4 {
+        lines.push("idmp 100 100 0".to_owned());
+    }
+    (raw, lines)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn what_is_encoded(texts in prop::collection::vec((
+        some_text(),
+        some_text(),
+        prop::num::f64::NORMAL | prop::num::f64::ZERO | prop::num::f64::INFINITE,
+        prop::option::of(1u64..1 << 48),
+    ), 1..12)) {
+        let (file, lines) = encoded(&texts);
+        prop_assert_eq!(theirs(&file).unwrap(), &lines[..]);
+        prop_assert_eq!(ours(&file).unwrap(), lines);
+    }
 }
 
 proptest! {
