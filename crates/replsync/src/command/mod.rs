@@ -5,7 +5,8 @@
 //! (`SPOP` travels as `SREM`, `BLPOP` as `LPOP`, `EXPIRE` since 7.0 as `PEXPIREAT`). What each server sends is
 //! collected, by experiment, in `docs/formats/stream.md`; this room knows it as one table (`table`), with a
 //! line for each command. [`classify`] says what a command means to the one who follows the stream, [`touched`]
-//! which keys it touches, [`expiry`] which argument is an expiry, and [`rewrite`] turns it into what an ordinary
+//! which keys it touches by its name, [`CommandTable`] the same by the server's own word, whatever it has renamed,
+//! [`elements()`] which elements of a big collection it changes, [`expiry`] which argument is an expiry, and [`rewrite`] turns it into what an ordinary
 //! client may send to the target.
 //!
 //! A target is not a replica. It obeys us like any client: it refuses what it would forgive its master (`XADD …
@@ -20,9 +21,12 @@
 //! - Options are read, never passed on unread: an option that the target does not have is either rewritten or
 //!   [`NoRule`].
 
+mod elements;
+mod entry;
 mod expiry;
 mod hashes;
 mod keys;
+mod listed;
 mod payloads;
 mod rules;
 mod streams;
@@ -38,8 +42,10 @@ use bytes::Bytes;
 use crate::server::Server;
 use crate::shift::Shift;
 
+pub use elements::{Collection, Elements, elements, only_expiry};
 pub use expiry::{Expiry, Unit, expiry};
-pub use keys::{Touched, first_key, touched};
+pub use keys::{KeyIndices, Touched, first_key, touched};
+pub use listed::{CommandTable, CommandTableError};
 
 /// What a command means to the one who follows the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +70,11 @@ pub enum Class {
 /// Says what a command means to the one who follows the stream. A malformed `SELECT` is a [`Class::Write`], which
 /// [`rewrite`] then refuses.
 pub fn classify(args: &[Bytes]) -> Class {
-    let Some(name) = args.first() else { return Class::Write };
+    args.first().map_or(Class::Write, |name| class_of(name, args))
+}
+
+/// The same for the command of that name, whatever name it goes by.
+fn class_of(name: &[u8], args: &[Bytes]) -> Class {
     // Nearly every command is a write: its length and first letter tell most of them apart.
     match name.len() {
         4 if is(name, "exec") => Class::Exec,

@@ -13,6 +13,7 @@ use super::{NoRule, Rewritten, Target};
 use crate::server::{Product, Server};
 
 /// A command's line.
+#[derive(Debug)]
 pub(super) struct Row {
     /// Its name in lower case.
     pub name: &'static str,
@@ -35,7 +36,7 @@ impl Row {
 }
 
 /// Where a command's keys are.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Keys {
     /// It touches no data.
     None,
@@ -69,7 +70,7 @@ pub(super) enum Keys {
 
 /// From which versions on a server has something: Redis (major, minor), and Valkey where it has it at all. What
 /// Redis had by 7.2 is in every Valkey.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Since {
     redis: Option<(u16, u16)>,
     valkey: Option<(u16, u16)>,
@@ -129,7 +130,7 @@ pub(super) const POLYGON: Since = valkey(9, 0);
 pub(super) type RuleFn = fn(&[Bytes], &Target, u64) -> Result<Rewritten, NoRule>;
 
 /// What becomes of a command.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Rule {
     /// It has no options and no conditions that matter: it passes where the target has it.
     AsIs,

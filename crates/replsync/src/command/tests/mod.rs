@@ -1,6 +1,10 @@
 //! Each rule, a line a case. What servers send, and that targets accept and do what is expected here, was tried
 //! on the servers themselves (`docs/formats/stream.md`).
 
+mod elements;
+mod keys;
+mod listed;
+
 use bytes::Bytes;
 use proptest::prelude::*;
 
@@ -81,45 +85,6 @@ fn commands_are_classified() {
         assert_eq!(classify(&args(command)), class, "{command}");
     }
     assert_eq!(classify(&[]), Class::Write);
-}
-
-#[test]
-fn keys_are_found() {
-    let keys = |indices: &[usize]| Touched::Keys(indices.to_vec());
-    for (command, expected) in [
-        ("SET k v", keys(&[1])),
-        ("mset a 1 b 2", keys(&[1, 3])),
-        ("DEL a b c", keys(&[1, 2, 3])),
-        ("BITOP AND d a b", keys(&[2, 3, 4])),
-        ("XGROUP SETID x g 0", keys(&[2])),
-        ("ZUNIONSTORE d 2 a b WEIGHTS 1 2", keys(&[1, 3, 4])),
-        ("ZUNIONSTORE d 3 a b", Touched::Unknown),
-        ("MSETEX 2 a 1 b 2 PXAT 5", keys(&[2, 4])),
-        ("SORT l BY nosort GET # STORE d", keys(&[1, 7])),
-        ("GEORADIUS g 1 1 1 km STOREDIST d", keys(&[1, 7])),
-        ("XREADGROUP GROUP g c COUNT 1 STREAMS a b > >", keys(&[7, 8])),
-        ("MIGRATE h 1 k 0 9", keys(&[3])),
-        ("BLPOP a b 0", keys(&[1, 2])),
-        ("COPY a b", keys(&[1, 2])),
-        ("COPY a b REPLACE DB 3", Touched::OtherDatabase { here: vec![1], there: vec![2], db: 3 }),
-        ("MOVE a 3", Touched::OtherDatabase { here: vec![1], there: vec![1], db: 3 }),
-        ("SWAPDB 0 5", Touched::SwapDatabases(0, 5)),
-        ("FLUSHDB ASYNC", Touched::WholeDatabase),
-        ("FLUSHALL", Touched::EveryDatabase),
-        ("FUNCTION FLUSH", Touched::Functions),
-        ("MULTI", Touched::Nothing),
-        ("PUBLISH c m", Touched::Nothing),
-        ("SCRIPT LOAD x", Touched::Nothing),
-        ("EVAL x 1 k", Touched::Unknown),
-        ("TRIMSLOTS RANGES 1 0 0", Touched::Unknown),
-        ("JSON.SET k $ 1", Touched::Unknown),
-        ("SET k", Touched::Unknown),
-    ] {
-        assert_eq!(touched(&args(command)), expected, "{command}");
-    }
-    assert_eq!(first_key(&args("ZUNIONSTORE d 1 a")), Some(&Bytes::from("d")));
-    assert_eq!(first_key(&args("MOVE k 1")), Some(&Bytes::from("k")));
-    assert_eq!(first_key(&args("FLUSHALL")), None);
 }
 
 #[test]
@@ -502,7 +467,15 @@ proptest! {
             prop_assert!(expiry.argument < command.len());
         }
         if let Touched::Keys(keys) = touched(&command) {
+            let keys: Vec<usize> = keys.collect();
             prop_assert!(!keys.is_empty() && keys.iter().all(|key| (1..command.len()).contains(key)));
+        }
+        if let Some(elements) = super::elements(&command) {
+            let indices: Vec<usize> = elements.indices().collect();
+            prop_assert!(!indices.is_empty() && indices.iter().all(|index| (2..command.len()).contains(index)));
+            prop_assert!(elements.names().eq(indices.iter().map(|&index| &command[index])));
+            let key = elements.key();
+            prop_assert!(matches!(touched(&command), Touched::Keys(keys) if keys.clone().eq([key])), "{command:?}");
         }
         let target = target(server);
         let shifted = Target { expiries: Expiries::Shifted, ..target.clone() };
