@@ -27,6 +27,7 @@ pub struct Options<'a> {
     password: Option<&'a str>,
     user: Option<(&'a str, &'a str)>,
     file: Option<&'a [u8]>,
+    config: Option<&'a Path>,
 }
 
 impl<'a> Options<'a> {
@@ -45,6 +46,12 @@ impl<'a> Options<'a> {
     /// Knows that ACL user, who may do everything, and connects as that one; from Redis 6.0 on.
     pub fn user(mut self, name: &'a str, password: &'a str) -> Self {
         self.user = Some((name, password));
+        self
+    }
+
+    /// Reads that configuration file first: for what a command line cannot say (an empty word, on old servers).
+    pub fn config(mut self, path: &'a Path) -> Self {
+        self.config = Some(path);
         self
     }
 
@@ -101,7 +108,9 @@ impl TestServer {
         let path = |file: &str| folder.path().join(file).display().to_string();
         let (port_text, dir, log, socket) =
             (port.to_string(), path(""), path("server.log"), path("server.sock"));
-        let mut args: Vec<&str> = vec!["--port", &port_text, "--bind", "127.0.0.1", "--dir", &dir];
+        let config = options.config.map(|path| path.display().to_string());
+        let mut args: Vec<&str> = config.iter().map(String::as_str).collect();
+        args.extend(["--port", &port_text, "--bind", "127.0.0.1", "--dir", &dir]);
         args.extend(["--logfile", &log, "--unixsocket", &socket, "--save", "", "--appendonly", "no"]);
         args.extend(["--repl-diskless-sync", "yes", "--repl-diskless-sync-delay", "0"]);
         if !["redis-5.0", "redis-6.0", "redis-6.2"].contains(&name) && !name.contains('/') {
