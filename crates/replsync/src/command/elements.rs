@@ -2,25 +2,12 @@
 //!
 //! A big hash, set or sorted set that is written all the time cannot be read again whole at every write. So there
 //! is a closed list of commands that name every element that they change, as servers send them; those elements
-//! are read again instead. Every other command (`ZPOPMIN`, `ZREMRANGEBYRANK`, `SMOVE`, … travel as they are) changes the
-//! key as a whole.
-//!
-//! What is read again is a field's value with its expiry (`HSET` takes a field's expiry away), a member's score, or
-//! that it is not there. Two things are the key's and not an element's:
-//!
-//! - **A key ends with its last element**, and its expiry with it. `HDEL` of the last field, then `HSET`, is a key without
-//!   expiry, and no other command says so. So after a command that [may have deleted its key](Elements::may_delete_key)
-//!   the key's expiry is to be read again, too.
-//! - The name may meanwhile hold a value of another type: a command of the list then begins after one that changes the
-//!   key as a whole (`DEL`, `RENAME`, `SET` …), or after the last element went, and an answer with `WRONGTYPE` or of
-//!   another type says so.
-//!
-//! Commands that change only the key's expiry ([`only_expiry`]) leave all elements as they are. One that is past
-//! lets the key go, which the stream says with a `DEL` or `UNLINK`, at once or once the master gets to it.
+//! are read again instead. Every other command (`ZPOPMIN`, `ZREMRANGEBYRANK`, `SMOVE`, … travel as they are) changes
+//! the key as a whole.
 
 use bytes::Bytes;
 
-use super::{is_any, number};
+use super::{is, is_any, number};
 
 /// What kind of collection a command is for. On a key of another type it fails, and is not in the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,13 +20,25 @@ pub enum Collection {
     SortedSet,
 }
 
-/// The elements that a command changes, all of one collection.
+/// The elements that a command changes, all of one collection. They are to be read again: a field's value with its
+/// expiry (`HSET` takes a field's expiry away), a member's score, or that it is not there. Two more things may have
+/// changed, which no other command says:
+///
+/// - **A key ends with its last element**, and its expiry with it. `HDEL` of the last field, then `HSET`, is a key
+///   without expiry. So after a command that [may have deleted its key](Self::may_delete_key) the key's expiry is to
+///   be read again, too.
+/// - The name may hold a value of another type by the time that the elements are read: then the answer is `WRONGTYPE`,
+///   and what changed it (`DEL`, `RENAME`, `SET` …) is further on in the stream, or was a last element's end.
+///
+/// Commands that change only the key's expiry ([`only_expiry`]) leave all elements as they are. One that is past
+/// lets the key go, which the stream says with a `DEL` or `UNLINK`, at once or when the master gets to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Elements<'a> {
     /// The kind of collection.
     pub collection: Collection,
     args: &'a [Bytes],
     first: usize,
+    end: usize,
     step: usize,
     may_delete_key: bool,
 }
@@ -52,16 +51,15 @@ impl<'a> Elements<'a> {
 
     /// The indices of the elements among the arguments; at least one. The same element may be there twice.
     pub fn indices(&self) -> impl Iterator<Item = usize> + use<> {
-        (self.first..self.args.len()).step_by(self.step)
+        (self.first..self.end).step_by(self.step)
     }
 
     /// The elements.
     pub fn names(&self) -> impl Iterator<Item = &'a Bytes> + use<'a> {
-        self.args.get(self.first..).unwrap_or_default().iter().step_by(self.step)
+        self.args.get(self.first..self.end).unwrap_or_default().iter().step_by(self.step)
     }
 
-    /// Whether the key may have gone with its last element: then its expiry is to be read again, see the
-    /// [module](self).
+    /// Whether the key may have gone with its last element: then its expiry is to be read again.
     pub fn may_delete_key(&self) -> bool {
         self.may_delete_key
     }
@@ -80,30 +78,30 @@ pub(super) fn elements_of<'a>(name: &[u8], args: &'a [Bytes]) -> Option<Elements
     let lower = lower.get_mut(..name.len())?;
     lower.copy_from_slice(name);
     lower.make_ascii_lowercase();
-    let adds = |collection, first, step| Some((collection, first, step, false));
-    let removes = |collection, first, step| Some((collection, first, step, true));
-    let (collection, first, step, may_delete_key) = match &*lower {
+    let end = args.len();
+    let adds = |collection, first, step| Some((collection, (first, end), step, false));
+    let removes = |collection, first, step| Some((collection, (first, end), step, true));
+    let (collection, (first, end), step, may_delete_key) = match &*lower {
         b"hset" | b"hmset" => adds(Hash, 2, 2),
+        b"hincrby" | b"hincrbyfloat" | b"hsetnx" if args.len() == 4 => adds(Hash, 2, 2),
+        b"hdel" => removes(Hash, 2, 1),
         b"zadd" => adds(SortedSet, scores(args)? + 1, 2),
         b"zincrby" if args.len() == 4 => adds(SortedSet, 3, 1),
         b"zrem" => removes(SortedSet, 2, 1),
         b"sadd" => adds(Set, 2, 1),
         b"srem" => removes(Set, 2, 1),
-        b"hdel" => removes(Hash, 2, 1),
-        b"hincrby" | b"hincrbyfloat" | b"hsetnx" if args.len() == 4 => adds(Hash, 2, 2),
+        b"hpersist" => Some((Hash, fields(args, 2, 1)?, 1, false)),
         // a field whose expiry is past goes at once, on some servers
-        b"hsetex" => removes(Hash, fields(args, 2, 2)?, 2),
-        b"hpexpireat" | b"hpexpire" | b"hexpireat" | b"hexpire" => removes(Hash, fields(args, 3, 1)?, 1),
-        b"hgetex" => removes(Hash, fields(args, 2, 1)?, 1),
-        b"hgetdel" => removes(Hash, fields(args, 2, 1)?, 1),
-        b"hpersist" => adds(Hash, fields(args, 2, 1)?, 1),
+        b"hsetex" => Some((Hash, fields(args, 2, 2)?, 2, true)),
+        b"hpexpireat" | b"hpexpire" | b"hexpireat" | b"hexpire" => Some((Hash, fields(args, 3, 1)?, 1, true)),
+        b"hgetex" | b"hgetdel" => Some((Hash, fields(args, 2, 1)?, 1, true)),
         _ => None,
     }?;
     // Only whole groups: of a field and its value, say. A sorted set's begin with the score.
     let group = if *lower == *b"zadd" { first - 1 } else { first };
-    let count = args.len().checked_sub(group)?;
+    let count = end.checked_sub(group)?;
     let whole = count > 0 && count.is_multiple_of(step);
-    whole.then_some(Elements { collection, args, first, step, may_delete_key })
+    whole.then_some(Elements { collection, args, first, end, step, may_delete_key })
 }
 
 /// Whether a command changes nothing but the expiry of the key at argument 1: `EXPIRE`, `PEXPIRE`, `EXPIREAT`,
@@ -126,21 +124,23 @@ fn scores(args: &[Bytes]) -> Option<usize> {
     Some(2 + options.iter().position(|arg| !option(arg))?)
 }
 
-/// Where the fields begin after `[options] FIELDS n`, with `step` arguments for each up to the end of the command.
-/// The options begin at `first`; what is not known among them is none.
-fn fields(args: &[Bytes], first: usize, step: usize) -> Option<usize> {
-    let mut at = first;
-    loop {
-        let option = args.get(at)?;
-        if is_any(option, &["fields"]) {
-            let count: usize = number(args.get(at + 1)?)?;
-            let left = args.len().checked_sub(at + 2)?;
-            return (count > 0 && count.checked_mul(step)? == left).then_some(at + 2);
-        }
+/// Where the fields begin and end: `FIELDS n` with `step` arguments for each, among the options that begin at `first`.
+/// Redis 8.6 sends options behind the fields where the client wrote them there (`HPEXPIREAT h t FIELDS 1 f NX`, by
+/// experiment). What is not known among them makes all of it unknown.
+fn fields(args: &[Bytes], first: usize, step: usize) -> Option<(usize, usize)> {
+    let (mut at, mut found) = (first, None);
+    while let Some(option) = args.get(at) {
         at += match option {
+            option if is(option, "fields") && found.is_none() => {
+                let count: usize = number(args.get(at + 1)?)?;
+                let taken = count.checked_mul(step)?.checked_add(2)?;
+                found = Some((at + 2, at.checked_add(taken)?));
+                taken
+            }
             option if is_any(option, &["nx", "xx", "gt", "lt", "fnx", "fxx", "keepttl", "persist"]) => 1,
             option if is_any(option, &["ex", "px", "exat", "pxat"]) => 2,
             _ => return None,
         };
     }
+    found.filter(|_| at == args.len())
 }

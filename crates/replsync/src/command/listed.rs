@@ -1,14 +1,4 @@
 //! What a command touches, by the server's own word together with our rules.
-//!
-//! A name in the stream says little by itself: `rename-command` gives any command any free name, and the stream
-//! carries that one. `COMMAND` does not show it, on no version (Redis 5.0 to 8.6, Valkey 8.0 to 9.1, by
-//! experiment): it lists renamed commands under the name they were born with, and leaves out disabled ones.
-//! `COMMAND INFO name` finds a command by the name it goes by, and answers with the one it was born with. So
-//! every name is asked about.
-//!
-//! What servers send by themselves carries the original name whatever the configuration says: `SELECT`, `MULTI`,
-//! `DEL` of what has expired, `SREM` for `SPOP`, `PEXPIREAT`; `EXEC` only since 7.0. So our rule for a name holds
-//! where no client can call it, and where another command has taken the name nothing can be told.
 
 use std::collections::HashMap;
 
@@ -24,11 +14,21 @@ use crate::server::Server;
 
 /// The commands of one server, under the names that they go by there.
 ///
+/// A name in the stream says little by itself: `rename-command` gives any command any free name, and the stream
+/// carries that one. `COMMAND` does not show it, on no version (Redis 5.0 to 8.6, Valkey 8.0 to 9.1, by
+/// experiment): it lists renamed commands under the name they were born with, and leaves out disabled ones.
+/// `COMMAND INFO name` finds a command by the name it goes by, and answers with the one it was born with. So every
+/// name is asked about:
+///
 /// 1. `COMMAND`: [`read`](Self::read) its reply.
 /// 2. `COMMAND INFO` with all [`names`](Self::names): [`confirm`](Self::confirm) them by its reply.
 /// 3. For each name in the stream that is not [known](Self::knows): `COMMAND INFO name`, and [`add`](Self::add).
 ///
 /// Until a name was asked about, it touches [`Touched::Unknown`].
+///
+/// What servers send by themselves carries the original name whatever the configuration says: `SELECT`, `MULTI`,
+/// `DEL` of what has expired, `SREM` for `SPOP`, `PEXPIREAT`; `EXEC` only since 7.0. So our rule for a name holds
+/// where no client can call it, and where another command has taken the name nothing can be told.
 #[derive(Clone, Debug)]
 pub struct CommandTable {
     server: Server,
@@ -232,9 +232,9 @@ impl CommandTable {
     /// all their own commands that write are among ours.
     fn is_trusted(&self, entry: &Entry) -> bool {
         let module = entry.module || !self.server.has((7, 0), None);
-        let tried = |prefix: &&str| entry.name.starts_with(prefix.as_bytes());
+        let tried = |prefix: &str| entry.name.starts_with(prefix.as_bytes());
         !module
-            || (TRUSTED_MODULES.iter().any(|prefix| tried(&prefix)) && *entry.name != *NOT_TRUSTED.as_bytes())
+            || (TRUSTED_MODULES.iter().any(|prefix| tried(prefix)) && *entry.name != *NOT_TRUSTED.as_bytes())
     }
 }
 

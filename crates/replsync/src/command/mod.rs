@@ -6,8 +6,8 @@
 //! collected, by experiment, in `docs/formats/stream.md`; this room knows it as one table (`table`), with a
 //! line for each command. [`classify`] says what a command means to the one who follows the stream, [`touched`]
 //! which keys it touches by its name, [`CommandTable`] the same by the server's own word, whatever it has renamed,
-//! [`elements()`] which elements of a big collection it changes, [`expiry`] which argument is an expiry, and [`rewrite`] turns it into what an ordinary
-//! client may send to the target.
+//! [`elements()`] which elements of a big collection it changes, [`expiry`] which argument is an expiry, and
+//! [`rewrite`] turns it into what an ordinary client may send to the target.
 //!
 //! A target is not a replica. It obeys us like any client: it refuses what it would forgive its master (`XADD …
 //! MAXLEN = 5 LIMIT 10`), it expires by its own clock, and it may hold a later state after a resume. So:
