@@ -204,7 +204,11 @@ fn with_link(
     let folder = tempfile::tempdir()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     runtime.block_on(async {
-        let spool = spool::Config { folder: folder.path().to_owned(), max_bytes, memory_bytes: 1 << 20 };
+        let spool = spool::Config {
+            folder: folder.path().to_owned(),
+            budget: spool::Budget::new(max_bytes),
+            memory_bytes: 1 << 20,
+        };
         let config = link::Config { spool, ..link::Config::new(Announce::unseen("test", None)) };
         let mut link = Link::start(source.url().parse()?, config, None);
         while !matches!(link.next().await?, Event::PayloadEnd) {}

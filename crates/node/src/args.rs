@@ -327,7 +327,7 @@ impl Migrate {
             restarts: self.restarts,
             ..Default::default()
         };
-        options.spool.max_bytes = self.spool_max_bytes;
+        options.spool.budget = replsync::spool::Budget::new(self.spool_max_bytes);
         if let Some(folder) = &self.spool {
             options.spool.folder.clone_from(folder);
         }

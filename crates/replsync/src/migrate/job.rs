@@ -163,12 +163,12 @@ impl Job {
             progress.keys_total = source.info.keys();
         });
         let data_bytes = source.info.number("used_memory_dataset").or(source.info.number("used_memory"));
-        if data_bytes.is_some_and(|bytes| bytes > options.spool.max_bytes) {
+        if data_bytes.is_some_and(|bytes| bytes > options.spool.budget.max_bytes()) {
             tracing::warn!(
                 "the source holds {} bytes, and the spool takes {}: if the target is much slower than the source, the job \
                  ends with a full spool (--spool-max-bytes)",
                 data_bytes.unwrap_or(0),
-                options.spool.max_bytes
+                options.spool.budget.max_bytes()
             );
         }
         let evicted = destination.info.number("evicted_keys").unwrap_or(0);

@@ -16,7 +16,13 @@
 //! a socket brought, and goes to and comes from the page cache, which takes some ten microseconds. Where the disk is
 //! so slow that the kernel makes writers wait, one side waits and the other does not: no lock is held meanwhile.
 
+mod blocks;
+mod budget;
 mod error;
+mod file;
+mod index;
+mod latest;
+mod log;
 mod queue;
 mod segment;
 
@@ -26,7 +32,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use bytes::BytesMut;
 
-pub use error::Error;
+pub use budget::{Budget, check_space};
+pub use error::{Error, Role};
+pub use latest::{Body, Latest, Pieces};
+pub use log::Log;
 pub use queue::{Closed, Receiver, Sender, queue};
 pub use segment::Record;
 
@@ -35,9 +44,9 @@ pub use segment::Record;
 pub struct Config {
     /// Where the files are made.
     pub folder: PathBuf,
-    /// How much may wait on disk; more is an error. What was read already and is in the file that is read now comes
-    /// on top of it: at most one file.
-    pub max_bytes: u64,
+    /// How much may wait on disk, together with all who have a clone of it; more is an error. What was read already
+    /// and is in the file that is read now comes on top of it: at most one file of each queue.
+    pub budget: Budget,
     /// How much waits in memory before anything goes to disk. An item that costs more waits there alone.
     pub memory_bytes: usize,
 }
@@ -45,7 +54,7 @@ pub struct Config {
 impl Default for Config {
     /// 4 MiB in memory, then 10 GiB in the folder for temporary files (`TMPDIR`).
     fn default() -> Self {
-        Self { folder: std::env::temp_dir(), max_bytes: 10 << 30, memory_bytes: 4 << 20 }
+        Self { folder: std::env::temp_dir(), budget: Budget::new(10 << 30), memory_bytes: 4 << 20 }
     }
 }
 
@@ -55,7 +64,7 @@ impl Config {
     /// # Errors
     /// [`Error::Create`] when they cannot.
     pub fn check(&self) -> Result<(), Error> {
-        segment::Segment::create(&self.folder, 0).map(drop)
+        file::create(&self.folder).map(drop)
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use tokio::task::coop::consume_budget;
 
 use super::segment::{Kind, Segment};
-use super::{Config, Error, Gauge, Item};
+use super::{Budget, Config, Error, Gauge, Item};
 
 /// Once a file holds this much, another one is begun.
 const SEGMENT_BYTES: u64 = 64 << 20;
@@ -18,7 +18,7 @@ const SEGMENTS_MAX: u64 = 256;
 
 /// A queue that goes to disk where memory does not hold it. No file is made before it is needed.
 pub fn queue<T: Item>(config: Config) -> (Sender<T>, Receiver<T>) {
-    let segment_bytes = SEGMENT_BYTES.max(config.max_bytes / SEGMENTS_MAX);
+    let segment_bytes = SEGMENT_BYTES.max(config.budget.max_bytes() / SEGMENTS_MAX);
     queue_of_segments(config, segment_bytes)
 }
 
@@ -28,6 +28,7 @@ pub(super) fn queue_of_segments<T: Item>(config: Config, segment_bytes: u64) -> 
         arrived: Notify::new(),
         left: Notify::new(),
         gauge: Gauge::default(),
+        budget: config.budget.clone(),
     });
     let receiver = Receiver(shared.clone());
     (Sender { shared, config, segment_bytes, segments: 0, buffer: Vec::new() }, receiver)
@@ -60,6 +61,7 @@ struct Shared<T> {
     /// Tells the sender that it is closed.
     left: Notify,
     gauge: Gauge,
+    budget: Budget,
 }
 
 /// All that waits in memory goes before all that waits on disk.
@@ -123,12 +125,14 @@ impl<T: Item> Sender<T> {
         };
         match self.write(&item, last) {
             Ok((open, kind)) => self.publish(open, (kind == Kind::Kept).then_some(item)),
-            Err(error) => {
-                self.shared.close(Some(error));
-                self.shared.arrived.notify_one();
-                Err(Closed)
-            }
+            Err(error) => Err(self.fail(error)),
         }
+    }
+
+    fn fail(&self, error: Error) -> Closed {
+        self.shared.close(Some(error));
+        self.shared.arrived.notify_one();
+        Closed
     }
 
     /// Writes a record, into the last file if there is room, else into a new one: says where it is.
@@ -140,8 +144,8 @@ impl<T: Item> Sender<T> {
                 (Arc::new(Segment::create(&self.config.folder, self.segments)?), 0)
             }
         };
-        let spooled_bytes = self.shared.gauge.bytes();
-        let mut record = segment.record(at, &mut self.buffer, spooled_bytes, self.config.max_bytes);
+        let spooled_bytes = self.config.budget.gauge().bytes();
+        let mut record = segment.record(at, &mut self.buffer, spooled_bytes, self.config.budget.max_bytes());
         let kind = if item.encode(&mut record) { Kind::Written } else { Kind::Kept };
         let written = record.finish(kind)?;
         Ok((Open { segment, read: at, written }, kind))
@@ -155,7 +159,12 @@ impl<T: Item> Sender<T> {
         }
         state.records += 1;
         state.kept.extend(kept);
-        self.shared.gauge.set(self.shared.gauge.bytes() + (record.written - record.read));
+        let record_bytes = record.written - record.read;
+        if let Err(error) = self.config.budget.take(record_bytes, &self.config.folder) {
+            drop(state);
+            return Err(self.fail(error));
+        }
+        self.shared.gauge.set(self.shared.gauge.bytes() + record_bytes);
         match state.segments.back_mut() {
             Some(last) if last.segment.number == record.segment.number => last.written = record.written,
             // A new one, or one that was read to its end and let go while this was written.
@@ -168,7 +177,7 @@ impl<T: Item> Sender<T> {
 
     /// Drops all that waits.
     pub fn clear(&mut self) {
-        let _dropped = self.shared.lock().clear(&self.shared.gauge);
+        let _dropped = self.shared.lock().clear(&self.shared);
     }
 
     /// Completes when it is closed.
@@ -257,6 +266,7 @@ impl<T: Item> Receiver<T> {
             }
             state.records -= 1;
             self.0.gauge.set(self.0.gauge.bytes() - (end - open.read));
+            self.0.budget.give_back(end - open.read);
             if kind == Kind::Kept { state.kept.pop_front() } else { None }
         };
         let item = kept.or_else(|| T::decode(body));
@@ -289,7 +299,7 @@ impl<T> Shared<T> {
         let _dropped = {
             let mut state = self.lock();
             (state.closed, state.failure) = (true, failure);
-            state.clear(&self.gauge)
+            state.clear(self)
         };
         self.left.notify_one();
     }
@@ -300,9 +310,10 @@ type Dropped<T> = (VecDeque<(T, usize)>, VecDeque<Open>, VecDeque<T>);
 
 impl<T> State<T> {
     #[must_use]
-    fn clear(&mut self, gauge: &Gauge) -> Dropped<T> {
+    fn clear(&mut self, shared: &Shared<T>) -> Dropped<T> {
         (self.memory_bytes, self.records) = (0, 0);
-        gauge.set(0);
+        shared.budget.give_back(shared.gauge.bytes());
+        shared.gauge.set(0);
         (take(&mut self.memory), take(&mut self.segments), take(&mut self.kept))
     }
 }

@@ -9,20 +9,17 @@
 //! Numbers are little-endian. The CRC-64 is over the body, then the rest of the header. Since a record says where it
 //! is, one that is whole but elsewhere, or a page of zeros (whose CRC-64 is 0), is found as well as a flipped bit.
 
-use std::fs::{File, OpenOptions};
-use std::hash::{BuildHasher, RandomState};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use bytes::BytesMut;
 
-use super::Error;
+use super::{Error, Role, file};
 use crate::checksum::Crc64;
 
 const HEADER_LEN: usize = 33;
-/// Names are random; one that is taken all the same is tried again.
-const NAMES_TRIED_MAX: usize = 100;
 /// A large item is written in pieces of this size.
 const WRITE_BYTES: usize = 256 * 1024;
 
@@ -44,25 +41,9 @@ pub(super) enum Kind {
 }
 
 impl Segment {
-    /// Makes a file in that folder, and takes its name away: what has no name is gone with the process.
+    /// Makes a file in that folder.
     pub(super) fn create(folder: &Path, number: u64) -> Result<Self, Error> {
-        let failed = |source| Error::Create { folder: folder.to_owned(), source };
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create_new(true).mode(0o600);
-        for _ in 0..NAMES_TRIED_MAX {
-            // The keys of a hasher are random.
-            let random = RandomState::new().hash_one(number);
-            let path = folder.join(format!(".replsync-spool-{}-{random:016x}", std::process::id()));
-            match options.open(&path) {
-                Ok(file) => {
-                    std::fs::remove_file(&path).map_err(failed)?;
-                    return Ok(Self { file, number, folder: folder.to_owned() });
-                }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(failed(error)),
-            }
-        }
-        Err(failed(io::ErrorKind::AlreadyExists.into()))
+        Ok(Self { file: file::create(folder)?, number, folder: folder.to_owned() })
     }
 
     /// Begins a record at that byte, with a buffer to work in. `spooled_bytes` of the `max_bytes` that may be on
@@ -90,7 +71,12 @@ impl Segment {
 
     /// Reads the record at that byte of the `written` ones: its kind, its body, and where it ends.
     pub(super) fn read(&self, at: u64, written: u64) -> Result<(Kind, BytesMut, u64), Error> {
-        let failed = |source| Error::Read { folder: self.folder.clone(), segment: self.number, at, source };
+        let failed = |source| Error::Read {
+            folder: self.folder.clone(),
+            role: Role::Segment(self.number),
+            at,
+            source,
+        };
         let mut header = [0; HEADER_LEN];
         self.file.read_exact_at(&mut header, at).map_err(failed)?;
         let number = |from: usize| {
@@ -120,7 +106,7 @@ impl Segment {
     }
 
     pub(super) fn corrupt(&self, at: u64, what: String) -> Error {
-        Error::Corrupt { folder: self.folder.clone(), segment: self.number, at, what }
+        Error::Corrupt { folder: self.folder.clone(), role: Role::Segment(self.number), at, what }
     }
 }
 
@@ -192,10 +178,11 @@ impl Record<'_> {
         let (folder, spooled_bytes) = (&self.segment.folder, self.spooled_bytes);
         let record_bytes = self.body_len + self.buffer.len() as u64;
         if spooled_bytes.saturating_add(record_bytes) > self.max_bytes {
-            let max_bytes = self.max_bytes;
-            self.failure = Some(Error::Full { folder: folder.clone(), spooled_bytes, max_bytes });
+            let (needed_bytes, max_bytes) = (record_bytes, self.max_bytes);
+            self.failure =
+                Some(Error::Full { folder: folder.clone(), spooled_bytes, needed_bytes, max_bytes });
         } else if let Err(source) = self.segment.file.write_all_at(&self.buffer[from..], at) {
-            self.failure = Some(Error::Write { folder: folder.clone(), spooled_bytes, source });
+            self.failure = Some(Error::write(folder, spooled_bytes, record_bytes, source));
         }
     }
 }

@@ -15,6 +15,8 @@ use super::queue::queue_of_segments;
 use super::segment::{Kind, Segment};
 use super::*;
 
+mod log;
+
 /// Bytes, or something that cannot be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Thing {
@@ -229,7 +231,7 @@ async fn what_the_disk_makes_of_it_is_named() {
 async fn full_is_an_error_and_gives_the_space_back() {
     let folder = Folder::new("full");
     for len in [400, 600_000] {
-        let config = Config { max_bytes: 1_000_000, ..folder.config(100) };
+        let config = Config { budget: Budget::new(1_000_000), ..folder.config(100) };
         let (mut sender, mut receiver) = queue(config);
         let sent = (0..10_000).take_while(|number| sender.send(bytes(len, *number)).is_ok()).count();
         assert!((1 + 1_000_000 / (len + 33)..=1 + 1_000_000 / len).contains(&sent), "{sent} of {len} bytes");
@@ -244,7 +246,8 @@ async fn full_is_an_error_and_gives_the_space_back() {
         assert!(receiver.recv().await.unwrap().is_none());
     }
     // What is read makes room.
-    let (mut sender, mut receiver) = queue_of_segments(Config { max_bytes: 10_000, ..folder.config(0) }, 500);
+    let (mut sender, mut receiver) =
+        queue_of_segments(Config { budget: Budget::new(10_000), ..folder.config(0) }, 500);
     for number in 0..5 {
         sender.send(bytes(1_000, number)).unwrap();
     }
