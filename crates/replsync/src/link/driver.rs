@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 
 use super::Error;
+use super::resume::{self, FullResync, NotContinued};
 use crate::clock::now_ms;
 use crate::endpoint::{Client, Endpoint, Socket};
 use crate::psync::{self, Announce, Position, Replica};
@@ -21,6 +22,8 @@ const READ_BYTES: usize = 128 * 1024;
 const READ_BYTES_MIN: usize = 32 * 1024;
 /// A master forks for each full resync that is asked for; where the answer gets lost every time, it must not go on.
 const FORKS_IN_VAIN_MAX: u32 = 3;
+/// … and one that must not fork and leaves PSYNC unanswered is left in peace after so many.
+const UNANSWERED_MAX: u32 = 2;
 /// Masters drop a replica that is silent for `repl-timeout`, 60 s; real replicas say ACK every second.
 const ACK_EVERY: Duration = Duration::from_secs(1);
 /// … and more often until the stream begins: a diskless master begins it at the first ACK after its child has ended
@@ -40,13 +43,15 @@ pub struct Config {
     pub reconnect_for: Duration,
     /// The first wait before a new try; each next one is twice as long, up to 5 s.
     pub backoff: Duration,
+    /// Whether the master may be asked for a full resync.
+    pub full_resync: FullResync,
     /// Where events wait for a consumer that is behind.
     pub spool: spool::Config,
 }
 
 impl Config {
-    /// The usual: 5 s to connect, 60 s of silence (the servers' `repl-timeout`), 60 s of new tries, the spool in the
-    /// folder for temporary files.
+    /// The usual: 5 s to connect, 60 s of silence (the servers' `repl-timeout`), 60 s of new tries, full resyncs
+    /// allowed, the spool in the folder for temporary files.
     pub fn new(announce: Announce) -> Self {
         Self {
             announce,
@@ -54,6 +59,7 @@ impl Config {
             silence_timeout: Duration::from_secs(60),
             reconnect_for: Duration::from_secs(60),
             backoff: Duration::from_millis(100),
+            full_resync: FullResync::Allowed,
             spool: spool::Config::default(),
         }
     }
@@ -95,11 +101,12 @@ pub struct Link {
 }
 
 impl Link {
-    /// Starts a link to `master`: with a full resync, or from `resume` on.
+    /// Starts a link to `master`: with a full resync, or from `resume` on. With [`FullResync::Never`] there must be a
+    /// `resume`: what cannot be continued from it ends the link.
     pub fn start(master: Endpoint, config: Config, resume: Option<Position>) -> Self {
         let (sender, events) = spool::queue(config.spool.clone());
         let in_stream = resume.is_some();
-        let driver = Driver { master, config, position: resume, in_stream, events: sender };
+        let driver = Driver { master, config, position: resume, in_stream, unanswered: 0, events: sender };
         tokio::spawn(driver.run());
         Self { events }
     }
@@ -165,6 +172,8 @@ struct Driver {
     position: Option<Position>,
     /// Whether that position is in the stream: within an RDB no partial resync is possible.
     in_stream: bool,
+    /// How many PSYNCs in a row got no answer in time, where a full resync is not allowed.
+    unanswered: u32,
     events: spool::Sender<Result<Event, Error>>,
 }
 
@@ -203,10 +212,10 @@ impl Driver {
 
     /// One connection, from its beginning to its end.
     async fn connection(&mut self) -> Ended {
-        let mut socket = match Socket::connect(&self.master, self.config.connect_timeout).await {
+        let mut socket = match self.socket().await {
             Ok(socket) => socket,
             Err(error) => {
-                return Ended { synced: false, in_vain: false, over: Over::Failed(error.into()) };
+                return Ended { synced: false, in_vain: false, over: Over::Failed(error) };
             }
         };
         let resume = self.position.filter(|_| self.in_stream);
@@ -216,6 +225,23 @@ impl Driver {
         Ended { synced: replica.is_synced(), in_vain: replica.is_full_resync_pending(), over }
     }
 
+    /// A connection to ask PSYNC on. Where it may not end in a full resync, the master has said on it that it can
+    /// continue.
+    async fn socket(&self) -> Result<Socket, Error> {
+        let limit = self.config.connect_timeout;
+        if self.config.full_resync == FullResync::Allowed {
+            return Ok(Socket::connect(&self.master, limit).await?);
+        }
+        let position = self.position.ok_or_else(|| self.not_continued(NotContinued::NoPosition))?;
+        let mut client = Client::connect(&self.master, limit).await?;
+        let info = client.info().await?;
+        if info.is_loading() {
+            return Err(Error::Loading { master: self.master.to_string() });
+        }
+        resume::check(&info, position).map_err(|reason| self.not_continued(reason))?;
+        Ok(client.into_socket())
+    }
+
     /// Reads all that comes, as it comes: a master that is not read drops the link.
     async fn converse(&mut self, socket: &mut Socket, replica: &mut Replica) -> Result<Infallible, Over> {
         let mut acks = interval(ACK_EVERY);
@@ -223,6 +249,7 @@ impl Driver {
         let mut shutdown = ShutdownWatch::default();
         let mut heard = Instant::now();
         let mut ticked = Instant::now();
+        let mut answer_until: Option<Instant> = None;
         loop {
             if let Some(bytes) = replica.transmit() {
                 let send = async {
@@ -233,6 +260,9 @@ impl Driver {
                 sent.map_err(|_| self.silent())?.map_err(|source| self.broken(source))?;
             }
             let awaits_stream = replica.awaits_stream();
+            let answer_within = self.config.full_resync.answer_within().filter(|_| replica.awaits_psync());
+            answer_until =
+                answer_within.map(|within| answer_until.unwrap_or_else(|| Instant::now() + within));
             let input = replica.input();
             if input.capacity() - input.len() < READ_BYTES_MIN {
                 input.reserve(READ_BYTES);
@@ -252,6 +282,9 @@ impl Driver {
                     }
                 }
                 () = sleep(ACK_AT_FIRST_EVERY), if awaits_stream => replica.ack(),
+                () = sleep_until(answer_until.unwrap_or(heard)), if answer_until.is_some() => {
+                    return Err(self.no_answer().into());
+                }
                 _ = acks.tick() => {
                     replica.ack();
                     // Where we did not get to listen (a disk that let the spool wait, a stopped process), the
@@ -280,13 +313,20 @@ impl Driver {
                 }
             };
             let event = match event {
+                psync::Event::FullResync(position) if self.config.full_resync != FullResync::Allowed => {
+                    // Gone at once: what the master has begun for us, it ends when we are.
+                    return Err(self.not_continued(NotContinued::Offered(position)).into());
+                }
                 psync::Event::FullResync(position) => {
                     self.in_stream = false;
                     // What waits is void.
                     self.events.clear();
                     Event::FullResync(position)
                 }
-                psync::Event::Continue(position) => Event::Resumed(position),
+                psync::Event::Continue(position) => {
+                    self.unanswered = 0;
+                    Event::Resumed(position)
+                }
                 psync::Event::PayloadStart(len) => Event::PayloadStart(len),
                 psync::Event::Payload(bytes) => Event::Payload(bytes),
                 psync::Event::PayloadEnd => {
@@ -312,6 +352,21 @@ impl Driver {
         self.position = replica.position();
         result?;
         Ok(asked)
+    }
+
+    /// PSYNC was not answered: the master waits for more replicas before it forks for them all, or it is held up. What
+    /// INFO says on the next connection tells which; but a master that never answers is not asked for ever.
+    fn no_answer(&mut self) -> Error {
+        self.unanswered += 1;
+        if self.unanswered >= UNANSWERED_MAX {
+            return self.not_continued(NotContinued::Unanswered(self.unanswered));
+        }
+        let limit = self.config.full_resync.answer_within().unwrap_or_default();
+        Error::Silent { master: self.master.to_string(), position: self.position, limit }
+    }
+
+    fn not_continued(&self, reason: NotContinued) -> Error {
+        Error::NotContinued { master: self.master.to_string(), position: self.position, reason }
     }
 
     fn broken(&self, source: io::Error) -> Error {

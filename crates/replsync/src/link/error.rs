@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use super::NotContinued;
 use crate::endpoint;
 use crate::psync::{self, Position};
 use crate::spool;
@@ -49,6 +50,22 @@ pub enum Error {
         /// The end of what had come.
         position: Option<Position>,
     },
+    /// The master loads its data: whose history it has is known when that is over.
+    #[error("{master} is loading its data")]
+    Loading {
+        /// Its address.
+        master: String,
+    },
+    /// The master cannot go on where we are, and a full resync, for which it would fork, is not wanted.
+    #[error("{master} does not continue{}: {reason}", at(position))]
+    NotContinued {
+        /// Its address.
+        master: String,
+        /// The end of what had come.
+        position: Option<Position>,
+        /// Why not, and what to do.
+        reason: NotContinued,
+    },
     /// It stayed down for longer than it may.
     #[error("the link stayed down for {} s; the last try: {last}", after.as_secs_f32())]
     GaveUp {
@@ -76,9 +93,19 @@ impl Error {
                 | endpoint::Error::Tls { .. }
                 | endpoint::Error::Timeout { .. },
             ) => true,
+            Error::Connect(
+                endpoint::Error::Connect { .. }
+                | endpoint::Error::Timeout { .. }
+                | endpoint::Error::Broken { .. },
+            ) => true,
+            // A script that runs for long refuses INFO, too.
+            Error::Connect(endpoint::Error::Refused { reply, .. }) => reply.starts_with("BUSY"),
             Error::Protocol { source, .. } => source.is_transient(),
-            Error::Broken { .. } | Error::Silent { .. } | Error::ShuttingDown { .. } => true,
-            Error::Connect(_) | Error::GaveUp { .. } | Error::Spool(_) => false,
+            Error::Broken { .. }
+            | Error::Silent { .. }
+            | Error::ShuttingDown { .. }
+            | Error::Loading { .. } => true,
+            Error::Connect(_) | Error::NotContinued { .. } | Error::GaveUp { .. } | Error::Spool(_) => false,
         }
     }
 }

@@ -112,6 +112,11 @@ impl Replica {
         matches!(self.state, State::Expect(Step::Psync)) && self.handshake.resume.is_none()
     }
 
+    /// Whether PSYNC was sent and is not answered yet. A master that will not continue says nothing until it forks.
+    pub fn awaits_psync(&self) -> bool {
+        matches!(self.state, State::Expect(Step::Psync))
+    }
+
     /// Sends `REPLCONF ACK 0`, from the answer to PSYNC on. Always 0: it keeps the link alive and satisfies no
     /// client's WAIT. A diskless master sends the stream only after an ACK that comes when its child has ended,
     /// so one that came earlier was lost: the caller repeats it every second.
