@@ -5,6 +5,7 @@
 //! | floor | rooms | |
 //! | --- | --- | --- |
 //! | 6 | [`verify`], [`inspect`], [`migrate`] | features, told as a story |
+//! | 5 | [`capture`] | a live keyspace, copied exactly and without a fork |
 //! | 4 | [`digest`], [`compare`], [`apply`] | digests of keyspaces; two keyspaces compared; writing into a target |
 //! | 3 | [`files`], [`clock`], [`endpoint`], [`channel`], [`spool`], [`link`] | drivers: RDB files, connections, bounded queues, the replica link |
 //! | 2 | [`psync`], [`command`] | sans-IO: the replica's handshake and position; what each command touches and how it is rewritten |
@@ -16,6 +17,8 @@
 
 #[cfg(feature = "tokio")]
 pub mod apply;
+#[cfg(feature = "tokio")]
+pub mod capture;
 #[cfg(feature = "tokio")]
 pub mod channel;
 pub mod checksum;

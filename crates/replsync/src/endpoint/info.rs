@@ -26,6 +26,17 @@ pub struct Keyspace {
     pub expiring_hashes: u64,
 }
 
+/// A replica as its master lists it: `slave0:ip=10.0.0.7,port=6379,state=online,…`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplicaLine<'a> {
+    /// What it announced, or where it comes from.
+    pub address: &'a str,
+    /// The port that it says it listens on.
+    pub port: &'a str,
+    /// `wait_bgsave`, `send_bulk`, `online`.
+    pub state: &'a str,
+}
+
 /// INFO, read.
 #[derive(Clone, Debug)]
 pub struct Info {
@@ -116,6 +127,17 @@ impl Info {
     /// Whether it is still loading its data.
     pub fn is_loading(&self) -> bool {
         self.field("loading") == Some("1")
+    }
+
+    /// The replicas that it lists, those among them that wait for a full sync.
+    pub fn replicas(&self) -> impl Iterator<Item = ReplicaLine<'_>> {
+        let lines = self.fields.iter().filter(|(name, _)| {
+            name.strip_prefix("slave").is_some_and(|number| number.parse::<u32>().is_ok())
+        });
+        lines.map(|(_, line)| {
+            let value = |name| line.split(',').find_map(|pair| pair.strip_prefix(name)).unwrap_or_default();
+            ReplicaLine { address: value("ip="), port: value("port="), state: value("state=") }
+        })
     }
 
     /// Of a replica: the address of its master.

@@ -1,6 +1,7 @@
 //! Servers by URL: addresses, connections (plain or TLS), and who answers there.
 
 mod client;
+mod clock;
 mod error;
 mod info;
 mod socket;
@@ -8,8 +9,9 @@ mod tls;
 mod url;
 
 pub use client::{Client, Pipelined};
+pub use clock::Clock;
 pub use error::Error;
-pub use info::{Info, InfoError, Keyspace, Role};
+pub use info::{Info, InfoError, Keyspace, ReplicaLine, Role};
 pub use socket::Socket;
 pub use tls::{Identity, Tls, TlsError, TlsSocket};
 pub use url::{Address, Endpoint, UrlError};

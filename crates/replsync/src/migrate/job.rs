@@ -9,10 +9,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::examine::{Agreed, Destination, Source, refuse};
-use super::pause::Pause;
 use super::source::{Asker, SourceWatch};
 use super::{Ended, Error, Options, Phase, Progress, Report, Severity, Until, Verification};
 use crate::apply::{self, Applied, Batch, Copied, Follower, Pipeline, Swept, Target, Throttle};
+use crate::capture::Pause;
 use crate::channel::Sender;
 use crate::endpoint::{Client, Endpoint, Info, Role};
 use crate::link::{self, Event, Link};
@@ -277,7 +277,7 @@ impl Job {
     pub(super) async fn pause_writers(&mut self) -> Result<(), Error> {
         // Told to stop meanwhile, the job asks for it again: it would take our own pause for somebody else's.
         if let (Some(limit), None) = (self.options.pause_source, &self.pause) {
-            self.pause = Pause::begin(&self.from, limit, self.options.timeout).await?;
+            self.pause = Pause::begin(&self.from, None, limit, self.options.timeout).await?;
         }
         Ok(())
     }

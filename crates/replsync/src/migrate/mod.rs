@@ -20,7 +20,6 @@ mod follow;
 mod job;
 mod land;
 mod options;
-mod pause;
 mod report;
 mod source;
 mod verify;

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::Error;
-use super::clocks::Clock;
 use super::finding::{Finding, Subject};
 use super::leftovers::Leftovers;
 use super::permissions::Permissions;
 use super::{Memory, Persistence, Seen, sentinels, settings};
-use crate::endpoint::{Client, Info, Pipelined};
+use crate::capture::Modules;
+use crate::endpoint::{Client, Clock, Info, Pipelined};
 use crate::resp::Reply;
 
 /// What one server says of itself. What is not there, it did not say.
@@ -92,7 +92,7 @@ impl Facts {
     fn take(&mut self, command: &str, reply: &Reply) {
         match command {
             "CLIENT LIST" => self.sentinels = reply.text().map(|list| sentinels::count(&list)),
-            "MODULE LIST" => self.modules = Some(modules(reply)),
+            "MODULE LIST" => self.modules = Modules::of_list(reply).names().cloned(),
             "ACL USERS" => self.users = Some(items(reply).iter().filter_map(Reply::text).collect()),
             _ => self.functions = Some(items(reply).len() as u64),
         }
@@ -171,14 +171,6 @@ fn read_settings(
         }
     }
     read
-}
-
-/// The names of loaded modules, less those that come with the server.
-fn modules(reply: &Reply) -> BTreeSet<String> {
-    const BUILT_IN: [&str; 2] = ["vectorset", "lua"];
-    // name, <its name>, ver, <its version>, …
-    let name = |module: &Reply| items(module).get(1).and_then(Reply::text);
-    items(reply).iter().filter_map(name).filter(|name| !BUILT_IN.contains(&name.as_str())).collect()
 }
 
 /// The elements of an array; none of anything else.

@@ -35,7 +35,7 @@ use facts::Facts;
 use leftovers::Leftovers;
 use permissions::Permissions;
 
-pub use clocks::Clock;
+pub use crate::endpoint::Clock;
 pub use finding::{Finding, Severity, Subject};
 pub use memory::Memory;
 pub use persistence::Persistence;

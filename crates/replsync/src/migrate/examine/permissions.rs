@@ -7,13 +7,12 @@ use super::facts::{Unseen, items};
 use super::finding::{Finding, Subject, listed};
 use super::needs::{For, Need};
 use super::rules::Rules;
+use crate::capture::PROBE_CHANNEL;
 use crate::endpoint::{Client, Endpoint, Info, Pipelined};
 use crate::resp::Reply;
 
 /// So many commands are named in one finding; `--json` names all.
 const NAMES: usize = 12;
-/// Where `--pause-source` publishes.
-const CHANNEL: &str = "__replsync__:probe";
 
 /// What our user may do on a server, of what is needed there.
 #[derive(Clone, Debug, Default)]
@@ -140,7 +139,7 @@ impl Permissions {
         };
         self.keys_limited = limited_to("keys", &["*"]);
         // Channels have rules from 6.2 on.
-        self.channels_limited = limited_to("channels", &["*", CHANNEL]);
+        self.channels_limited = limited_to("channels", &["*", PROBE_CHANNEL]);
         Ok(())
     }
 
@@ -218,8 +217,8 @@ impl Permissions {
         }
         if self.channels_limited && subject == Subject::Source {
             let message = format!(
-                "user {:?} on the {subject} may not publish on the channel {CHANNEL}, needed for --pause-source: ACL \
-                 SETUSER {0} &{CHANNEL}",
+                "user {:?} on the {subject} may not publish on the channel {PROBE_CHANNEL}, needed for --pause-source: ACL \
+                 SETUSER {0} &{PROBE_CHANNEL}",
                 self.user
             );
             findings.push(Finding::warning(subject, message));

@@ -4,6 +4,7 @@ use super::super::ErrorKind;
 use super::facts::Facts;
 use super::finding::{Finding, Subject};
 use super::{Agreed, memory, persistence, sentinels};
+use crate::capture::{Refusal, counts_replicas};
 use crate::endpoint::Role;
 
 /// What stands in the way of reading from it, and what is worth knowing.
@@ -21,10 +22,8 @@ pub(super) fn findings(facts: &Facts, agreed: Agreed) -> Vec<Finding> {
 fn role(facts: &Facts, agreed: Agreed) -> Vec<Finding> {
     let (subject, source) = (Subject::Source, &facts.info);
     let mut findings = Vec::new();
-    let counts_replicas = source.field("min_slaves_good_slaves").is_some();
-    if counts_replicas && !agreed.counted_as_replica {
-        let message = "the source takes writes only with enough replicas (min-replicas-to-write), and while we are \
-                       attached it counts us as one; --allow-counted-as-replica goes on all the same";
+    if counts_replicas(source) && !agreed.counted_as_replica {
+        let message = Refusal::CountedAsReplica.to_string();
         findings.push(Finding::refusal(subject, ErrorKind::Unsafe, message));
     }
     if source.role == Role::Replica {

@@ -1,0 +1,156 @@
+//! Which database the stream has selected.
+//!
+//! A stream that is joined in the middle says so at its next SELECT only, and a copy that gets it wrong is wrong without
+//! a sign of it. PUBLISH travels in the stream and writes no key: published from two databases, at least one SELECT
+//! comes with it.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use super::{AttachError, Conditions, Refusal, same_server};
+use crate::capture::pause::PROBE_CHANNEL;
+use crate::clock::now_ms;
+use crate::endpoint::{Client, Endpoint, Error, Role};
+use crate::link::{Event, Link};
+use crate::psync::Position;
+use crate::resp::StreamCommand;
+use crate::server::Product;
+
+/// What was learnt.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Learnt {
+    /// The database that is selected, where that is known.
+    pub db: Option<u32>,
+    /// … at this position.
+    pub position: Position,
+}
+
+/// Learns it, and reads the link's events as far as that takes.
+pub(super) async fn learn(
+    link: &mut Link,
+    source: &Endpoint,
+    conditions: &Conditions,
+    position: Position,
+    limit: Duration,
+) -> Result<Learnt, AttachError> {
+    if conditions.info.role == Role::Replica {
+        // Its stream is its master's: nothing of ours gets into it.
+        return Ok(Learnt { db: None, position });
+    }
+    if conditions.info.is_cluster() {
+        return Ok(Learnt { db: only_database_of_cluster(conditions), position });
+    }
+    let mark = format!("{}-{}", std::process::id(), now_ms());
+    match publish(source, conditions, &mark, limit).await? {
+        Published::Marks => read_up_to(link, &mark, position, limit).await,
+        Published::OneDatabase => Ok(Learnt { db: Some(0), position }),
+        Published::Nothing(reply) => {
+            tracing::warn!(
+                "the database that the stream has selected is not known until its next SELECT: {reply} (ACL SETUSER \
+                 <user> +select +publish &{PROBE_CHANNEL})"
+            );
+            Ok(Learnt { db: None, position })
+        }
+    }
+}
+
+/// Nodes of a cluster publish over its bus, not in the stream. But for Valkey 9 they have one database.
+fn only_database_of_cluster(conditions: &Conditions) -> Option<u32> {
+    let server = conditions.info.server;
+    if server.product == Product::Redis || server.version < (9, 0, 0) {
+        return Some(0);
+    }
+    (conditions.settings.number("cluster-databases") == Some(1)).then_some(0)
+}
+
+enum Published {
+    /// The mark is in the stream twice, from two databases.
+    Marks,
+    /// There is only one.
+    OneDatabase,
+    /// We may not.
+    Nothing(String),
+}
+
+async fn publish(
+    source: &Endpoint,
+    conditions: &Conditions,
+    mark: &str,
+    limit: Duration,
+) -> Result<Published, AttachError> {
+    let mut client = Client::connect(source, limit).await?;
+    same_server(&conditions.info, &client.info().await?)?;
+    for db in ["1", "0"] {
+        match client.ask(&["SELECT", db]).await {
+            Ok(_) => {}
+            Err(Error::Refused { reply, .. }) if is_out_of_range(&reply) => {
+                return Ok(Published::OneDatabase);
+            }
+            Err(Error::Refused { reply, .. }) => return Ok(Published::Nothing(reply)),
+            Err(error) => return Err(error.into()),
+        }
+        match client.ask(&["PUBLISH", PROBE_CHANNEL, &format!("{mark}-{db}")]).await {
+            Ok(_) => {}
+            Err(Error::Refused { reply, .. }) => return Ok(Published::Nothing(reply)),
+            // SELECT was answered: it is not the server that is held up.
+            Err(Error::Timeout { .. }) => return Err(AttachError::Refused(Refusal::WritesPaused)),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(Published::Marks)
+}
+
+/// Source: `selectCommand` in `src/db.c`.
+fn is_out_of_range(reply: &str) -> bool {
+    let reply = reply.to_ascii_lowercase();
+    reply.contains("out of range") || reply.contains("invalid db index")
+}
+
+/// Reads up to the second mark and the end of what came with it, so that nothing has to be given back to the link.
+async fn read_up_to(
+    link: &mut Link,
+    mark: &str,
+    position: Position,
+    limit: Duration,
+) -> Result<Learnt, AttachError> {
+    let last_mark = format!("{mark}-0");
+    let mut learnt = Learnt { db: None, position };
+    let (mut marked, mut in_transaction) = (false, false);
+    let deadline = Instant::now() + limit;
+    while !marked || in_transaction {
+        let event = match timeout_at(deadline, link.next()).await {
+            Ok(event) => event.map_err(|source| AttachError::Link { source })?,
+            Err(_) => {
+                tracing::warn!(
+                    "a message that was published did not come with the stream: its database is not known"
+                );
+                learnt.db = None;
+                break;
+            }
+        };
+        match event {
+            Event::Resumed(position) => learnt.position = position,
+            Event::Commands { commands, .. } => {
+                for (StreamCommand { args, .. }, offset) in commands {
+                    learnt.position.offset = offset;
+                    let name = args.first().map(|name| name.to_ascii_uppercase()).unwrap_or_default();
+                    match (&name[..], args.get(1), args.get(2)) {
+                        (b"SELECT", Some(db), _) => {
+                            learnt.db = std::str::from_utf8(db).ok().and_then(|db| db.parse().ok());
+                        }
+                        (b"MULTI", ..) => in_transaction = true,
+                        (b"EXEC", ..) => in_transaction = false,
+                        (_, Some(channel), Some(message)) => {
+                            marked |= channel[..] == *PROBE_CHANNEL.as_bytes()
+                                && message[..] == *last_mark.as_bytes();
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(learnt)
+}
