@@ -1,10 +1,18 @@
 //! Attaching to a live server's stream without a fork, on real servers: where it goes, and where it is refused.
 
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use replsync::capture::{Allowed, AttachError, AttachOptions, Attached, Refusal, attach};
-use replsync::link::Event;
+use replsync::capture::{
+    Allowed, AttachError, AttachOptions, Attached, Caveat, Pause, Refusal, Warning, attach, writes_paused,
+};
+use replsync::endpoint::Endpoint;
+use replsync::link::{self, Event, NotContinued};
+use replsync_tests::client::Conn;
+use replsync_tests::fake;
+use replsync_tests::proxy::Proxy;
 use replsync_tests::server::{Options, TestServer};
 
 const ALL: [&str; 11] = [
@@ -22,29 +30,32 @@ const ALL: [&str; 11] = [
 ];
 /// As servers are by default since 7.0; the test servers are told otherwise.
 const DELAYED: [&str; 2] = ["--repl-diskless-sync-delay", "5"];
+/// Longer than any delay in here: a master that waited for us has forked by then.
+const PAST_THE_DELAY: Duration = Duration::from_millis(6_500);
 const PATIENCE: Duration = Duration::from_secs(10);
+const ANSWER: Duration = Duration::from_secs(2);
 
 fn run<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(work)
 }
 
-fn attached(url: &str, allowed: Allowed) -> Result<Result<Attached, AttachError>> {
-    let options = AttachOptions {
-        allowed,
-        timeout: Duration::from_secs(2),
-        reconnect_for: Duration::from_secs(5),
-        ..AttachOptions::default()
-    };
-    let url = url.parse()?;
-    run(async { Ok(attach(&url, &options).await) })
+fn options(allowed: Allowed) -> AttachOptions {
+    let reconnect_for = Duration::from_secs(5);
+    AttachOptions { allowed, timeout: ANSWER, reconnect_for, ..AttachOptions::default() }
 }
 
-/// The refusal of an attach that must be refused.
+async fn attached(url: &str) -> Result<Attached> {
+    Ok(attach(&url.parse()?, &options(Allowed::default())).await?)
+}
+
+/// Why an attach is refused.
 fn refused(url: &str) -> Result<AttachError> {
-    match attached(url, Allowed::default())? {
-        Ok(_) => bail!("it was not refused"),
-        Err(error) => Ok(error),
-    }
+    run(async {
+        match attach(&url.parse()?, &options(Allowed::default())).await {
+            Ok(attached) => bail!("it was not refused: {attached:?}"),
+            Err(error) => Ok(error),
+        }
+    })
 }
 
 /// How often a server forked; before 6.2 as its log says.
@@ -55,59 +66,438 @@ fn forks(server: &TestServer) -> usize {
     }
 }
 
-/// Follows from where it attached, and returns the first so many commands that clients wrote.
-async fn take(attached: &mut Attached, count: usize) -> Result<Vec<(Vec<String>, u64)>> {
+/// Its settings, but those that change by themselves.
+fn config(server: &TestServer) -> Result<redis::Value> {
+    server.client(0).words("CONFIG GET *")
+}
+
+type Taken = Vec<(Vec<String>, u64)>;
+
+/// What is in an event for a client: its commands, but those that servers send by themselves.
+fn commands(event: Event) -> Taken {
+    let Event::Commands { commands, .. } = event else { return Vec::new() };
+    let told = commands.iter().map(|(command, offset)| {
+        let args = command.args.iter().map(|arg| String::from_utf8_lossy(arg).into_owned());
+        (args.collect::<Vec<_>>(), *offset)
+    });
+    told.filter(|(args, _)| !["PING", "REPLCONF", "PUBLISH"].contains(&&args[0].to_ascii_uppercase()[..]))
+        .collect()
+}
+
+/// Follows from where it attached, up to the first so many commands.
+async fn take(attached: &mut Attached, count: usize) -> Result<Taken> {
     let (mut taken, deadline) = (Vec::new(), Instant::now() + PATIENCE);
     while taken.len() < count {
         let left = deadline.saturating_duration_since(Instant::now());
-        let event = tokio::time::timeout(left, attached.link.next()).await.context("nothing comes")??;
-        if let Event::Commands { commands, .. } = event {
-            for (command, offset) in commands {
-                let args: Vec<_> =
-                    command.args.iter().map(|arg| String::from_utf8_lossy(arg).into_owned()).collect();
-                if !["PING", "REPLCONF", "PUBLISH"].contains(&&args[0].to_ascii_uppercase()[..]) {
-                    taken.push((args, offset));
-                }
-            }
-        }
+        taken.extend(commands(
+            tokio::time::timeout(left, attached.link.next()).await.context("nothing comes")??,
+        ));
     }
     Ok(taken)
 }
 
+/// What ends a link.
+async fn end(attached: &mut Attached) -> Result<link::Error> {
+    let ended = async {
+        loop {
+            if let Err(error) = attached.link.next().await {
+                return error;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, ended).await.context("the link does not end")
+}
+
+fn wait_until(mut done: impl FnMut() -> Result<bool>) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while !done()? {
+        ensure!(Instant::now() < deadline, "waited in vain");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
+}
+
 #[test]
 fn every_server_is_attached_to_without_a_fork() -> Result<()> {
-    for name in ALL {
-        let server = TestServer::start(name, &DELAYED);
+    let servers = ALL.map(|name| TestServer::start(name, &DELAYED));
+    for server in &servers {
+        let name = server.name();
         server.client(3).words("SET before 1")?;
-        let config = server.client(0).words("CONFIG GET *")?;
-        let options = AttachOptions::default();
+        let before = config(server)?;
         run(async {
-            let mut first = attach(&server.url().parse()?, &options).await?;
-            ensure!(first.primed && first.forks_caused == 0 && !first.is_replica, "{name}: {first:?}");
+            let mut first = attached(&server.url()).await?;
+            ensure!(first.primed && first.forks_caused == 0 && !first.is_replica, "{first:?}");
             // The second of two databases that were published from.
-            ensure!(first.stream_db == Some(0), "{name}: {:?}", first.stream_db);
-            ensure!(first.caveats.is_empty() && first.warnings.is_empty(), "{name}: {first:?}");
+            ensure!(first.stream_db == Some(0), "{first:?}");
+            ensure!(
+                first.caveats.is_empty() && first.warnings.is_empty() && !first.import_source,
+                "{first:?}"
+            );
             // Now there is a backlog.
-            let mut second = attach(&server.url().parse()?, &options).await?;
-            ensure!(!second.primed && second.stream_db == Some(0), "{name}: {second:?}");
+            let mut second = attached(&server.url()).await?;
+            ensure!(!second.primed && second.stream_db == Some(0), "{second:?}");
             let mut conn = server.client(0);
             conn.words("SET a 1")?;
             conn.words("INCR a")?;
             let at = server.info_number("master_repl_offset") as u64;
             // No SELECT: it is still database 0.
             let told = take(&mut second, 2).await?;
-            ensure!(told[0].0 == ["SET", "a", "1"] && told[1].0[0] == "INCR", "{name}: {told:?}");
-            ensure!(told[1].1 == at, "{name}: {told:?}, and the server is at {at}");
+            ensure!(told[0].0 == ["SET", "a", "1"] && told[1].0[0] == "INCR", "{told:?}");
+            ensure!(told[1].1 == at, "{told:?}, and the server is at {at}");
             let told = take(&mut first, 4).await?;
-            ensure!(told.iter().any(|(args, _)| args[0] == "SET"), "{name}: {told:?}");
+            ensure!(told.iter().any(|(args, _)| args[0] == "SET"), "{told:?}");
             Ok(())
         })
         .with_context(|| format!("{name}\n{}", server.log()))?;
-        // Past the master's delay.
-        ensure!(forks(&server) == 0, "{name}: {}", server.log());
-        ensure!(server.client(0).words("CONFIG GET *")? == config, "{name}: a setting has changed");
-        ensure!(server.info_number("sync_full") <= 1, "{name}: {}", server.info("stats"));
-        ensure!(server.info_number("sync_partial_ok") == 2, "{name}: {}", server.info("stats"));
+        ensure!(config(server)? == before, "{name}: a setting has changed");
+    }
+    std::thread::sleep(PAST_THE_DELAY);
+    for server in &servers {
+        ensure!(forks(server) == 0, "{}: {}", server.name(), server.log());
+        let syncs = ["sync_full", "sync_partial_ok"].map(|field| server.info_number(field));
+        // Two of ours, and the full sync that priming asks for and never takes.
+        ensure!(syncs[0] <= 1 && syncs[1] == 2, "{}: {syncs:?}", server.name());
+    }
+    Ok(())
+}
+
+#[test]
+fn settings_that_would_make_it_fork_are_put_back() -> Result<()> {
+    let cases = [
+        ("redis-5.0", "no", "0"),
+        ("redis-6.2", "no", "5"),
+        ("redis-7.4", "yes", "0"),
+        ("redis-8.6", "no", "1"),
+    ];
+    let cases = cases.into_iter().chain([("valkey-8.0", "yes", "1"), ("valkey-9", "no", "0")]);
+    let mut servers = Vec::new();
+    for (name, diskless, delay) in cases {
+        let args = ["--repl-diskless-sync", diskless, "--repl-diskless-sync-delay", delay];
+        let server = TestServer::start(name, &args);
+        let before = config(&server)?;
+        let found = run(attached(&server.url())).with_context(|| format!("{name}\n{}", server.log()))?;
+        ensure!(found.primed && found.forks_caused == 0, "{name}: {found:?}");
+        ensure!(config(&server)? == before, "{name}: a setting has changed");
+        servers.push(server);
+    }
+    std::thread::sleep(PAST_THE_DELAY);
+    for server in servers {
+        ensure!(forks(&server) == 0, "{}: {}", server.name(), server.log());
+    }
+    Ok(())
+}
+
+/// Whoever waits for an attach may stop waiting at any moment, as at SIGTERM.
+#[test]
+fn settings_are_put_back_when_an_attach_is_given_up() -> Result<()> {
+    let args = ["--repl-diskless-sync", "no", "--repl-diskless-sync-delay", "0"];
+    let mut seen_changed = 0;
+    for stop_after_ms in (20..340).step_by(40) {
+        let server = TestServer::start("redis-7.4", &args);
+        let before = config(&server)?;
+        let proxy = Proxy::start(&server)?;
+        proxy.delay(Duration::from_millis(10));
+        run(async {
+            let (url, options) = (proxy.url().parse()?, options(Allowed::default()));
+            let limit = Duration::from_millis(stop_after_ms);
+            let watch = tokio::task::spawn_blocking({
+                let url = server.url();
+                move || -> Result<bool> {
+                    let (mut conn, until) = (Conn::open(&url)?, Instant::now() + Duration::from_millis(600));
+                    let mut changed = false;
+                    while Instant::now() < until {
+                        changed |=
+                            format!("{:?}", conn.words("CONFIG GET repl-diskless-sync")?).contains("yes");
+                    }
+                    Ok(changed)
+                }
+            });
+            let _ = tokio::time::timeout(limit, attach(&url, &options)).await;
+            ensure!(config(&server)? == before, "after {stop_after_ms} ms a setting is not as it was");
+            seen_changed += usize::from(watch.await??);
+            Ok(())
+        })?;
+        ensure!(config(&server)? == before, "a setting has changed");
+        ensure!(forks(&server) == 0, "{}", server.log());
+    }
+    ensure!(seen_changed > 2, "it was given up before it began, {seen_changed} times not");
+    Ok(())
+}
+
+/// A server with a user of those rights, and the user's address.
+fn with_user(name: &str, args: &[&str], rights: &[&str]) -> Result<(TestServer, String)> {
+    let server = TestServer::start(name, args);
+    let rules = [&["ACL", "SETUSER", "tool", "on", ">s3cret", "~*", "+@all"][..], rights].concat();
+    server.client(0).call(&rules)?;
+    let url = format!("redis://tool:s3cret@127.0.0.1:{}", server.port());
+    Ok((server, url))
+}
+
+#[test]
+fn what_may_not_be_asked_or_set_is_refused() -> Result<()> {
+    for name in ["redis-6.2", "redis-7.4", "valkey-9"] {
+        let (server, url) = with_user(name, &DELAYED, &["-config"])?;
+        let error = refused(&url)?;
+        ensure!(matches!(error, AttachError::Refused(Refusal::SettingsUntold { .. })), "{name}: {error:?}");
+        ensure!(!error.is_unsafe() && error.to_string().contains("NOPERM"), "{error}");
+        // With a backlog there is nothing to be set.
+        run(attached(&server.url()))?;
+        ensure!(!run(attached(&url))?.primed, "it was primed twice");
+        ensure!(forks(&server) == 0, "{}", server.log());
+    }
+    for name in ["redis-7.4", "valkey-9"] {
+        let args = ["--repl-diskless-sync", "no"];
+        let (server, url) = with_user(name, &args, &["-config", "+config|get"])?;
+        let before = config(&server)?;
+        let error = refused(&url)?;
+        let of = |error: &AttachError| match error {
+            AttachError::Refused(Refusal::SettingStays { setting, .. }) => Some(*setting),
+            _ => None,
+        };
+        ensure!(of(&error) == Some("repl-diskless-sync") && !error.is_unsafe(), "{name}: {error:?}");
+        ensure!(error.to_string().contains("--method full-sync"), "{error}");
+        ensure!(config(&server)? == before && forks(&server) == 0, "{name}: {}", server.log());
+        ensure!(server.info_number("repl_backlog_active") == 0, "it asked for a sync");
+    }
+    Ok(())
+}
+
+#[test]
+fn who_may_be_no_replica_is_told_so() -> Result<()> {
+    for name in ["redis-6.2", "redis-8.6", "valkey-9"] {
+        for rights in ["-psync", "-replconf"] {
+            let (server, url) = with_user(name, &DELAYED, &[rights])?;
+            for primed in [false, true] {
+                let error = refused(&url)?;
+                ensure!(!error.is_unsafe(), "{error:?}");
+                let text = error.to_string();
+                ensure!(
+                    text.contains("NOPERM") && text.contains("managed services"),
+                    "{name} {rights}: {text}"
+                );
+                if !primed {
+                    drop(run(attached(&server.url()))?);
+                }
+            }
+            ensure!(forks(&server) == 0, "{}", server.log());
+        }
+        let server =
+            TestServer::start(name, &["--repl-diskless-sync-delay", "5", "--rename-command", "PSYNC", "x"]);
+        let error = refused(&server.url())?;
+        ensure!(!error.is_unsafe() && error.to_string().contains("unknown command"), "{name}: {error}");
+    }
+    let server = TestServer::start_with("redis-7.4", &Options::default().password("s3cret").args(&DELAYED));
+    let error = refused(&format!("redis://:wrong@127.0.0.1:{}", server.port()))?;
+    ensure!(!error.is_unsafe() && error.to_string().contains("WRONGPASS"), "{error}");
+    ensure!(!format!("{error:?}").contains(":wrong"), "{error:?}");
+    Ok(())
+}
+
+#[test]
+fn what_could_fork_or_evict_is_refused() -> Result<()> {
+    for name in ["redis-7.0", "redis-8.6", "valkey-8.0"] {
+        let server = TestServer::start(name, &["--repl-diskless-sync-max-replicas", "1", DELAYED[0], "5"]);
+        let error = refused(&server.url())?;
+        ensure!(matches!(error, AttachError::Refused(Refusal::OneReplicaIsEnough)), "{name}: {error:?}");
+        ensure!(error.is_unsafe() && forks(&server) == 0, "{}", server.log());
+    }
+    for (name, policy) in
+        [("redis-5.0", "allkeys-lru"), ("redis-6.2", "noeviction"), ("redis-6.2", "allkeys-lru")]
+    {
+        let args = [
+            "--repl-backlog-size",
+            "32mb",
+            "--maxmemory",
+            "30mb",
+            "--maxmemory-policy",
+            policy,
+            DELAYED[0],
+            "5",
+        ];
+        let server = TestServer::start(name, &args);
+        let error = refused(&server.url())?;
+        ensure!(
+            matches!(error, AttachError::Refused(Refusal::BacklogDoesNotFit { .. })),
+            "{name}: {error:?}"
+        );
+        ensure!(error.is_unsafe() && server.info_number("repl_backlog_active") == 0, "{error}");
+        server.client(0).words("CONFIG SET repl-backlog-size 1mb")?;
+        ensure!(run(attached(&server.url()))?.primed, "a small one fits");
+    }
+    // From 7.0 on it grows as it is used.
+    for (policy, warned) in [("allkeys-lfu", true), ("noeviction", false)] {
+        let args = [
+            "--repl-backlog-size",
+            "32mb",
+            "--maxmemory",
+            "30mb",
+            "--maxmemory-policy",
+            policy,
+            DELAYED[0],
+            "5",
+        ];
+        let server = TestServer::start("redis-7.4", &args);
+        let found = run(attached(&server.url()))?;
+        let warning = found.warnings.iter().any(|warning| matches!(warning, Warning::BacklogMayEvict { .. }));
+        ensure!(warning == warned, "{policy}: {:?}", found.warnings);
+        ensure!(server.info_number("used_memory") < 20 << 20, "{}", server.info("memory"));
+    }
+    Ok(())
+}
+
+#[test]
+fn a_fork_for_another_replica_is_not_ours() -> Result<()> {
+    for name in ["redis-6.2", "redis-8.6", "valkey-9"] {
+        let server = TestServer::start(name, &["--repl-diskless-sync-delay", "2"]);
+        // A replica that waits for its full sync. With it came a backlog.
+        let mut waiting = TcpStream::connect(("127.0.0.1", server.port()))?;
+        for said in ["REPLCONF listening-port 1\r\n", "REPLCONF capa eof capa psync2\r\n"] {
+            waiting.write_all(said.as_bytes())?;
+            let mut ok = [0; 5];
+            waiting.read_exact(&mut ok)?;
+        }
+        waiting.write_all(b"PSYNC ? -1\r\n")?;
+        wait_until(|| Ok(server.info("replication").contains("state=wait_bgsave")))
+            .with_context(|| server.info("replication"))?;
+        let found = run(attached(&server.url()))?;
+        ensure!(!found.primed && found.forks_caused == 0, "{found:?}");
+        wait_until(|| Ok(forks(&server) == 1)).with_context(|| server.log())?;
+        ensure!(server.info_number("sync_partial_ok") == 1, "{}", server.info("stats"));
+    }
+    Ok(())
+}
+
+#[test]
+fn a_master_that_loads_is_refused() -> Result<()> {
+    let filled = TestServer::start("redis-7.4", &[]);
+    let fill = "for i = 1, 20000 do redis.call('SET', 'k' .. i, 'v') end";
+    filled.client(0).call(&["EVAL", fill, "0"])?;
+    let file = filled.save()?;
+    let slowly = Options::default().rdb(&file).args(&[
+        "--key-load-delay",
+        "300",
+        "--loading-process-events-interval-bytes",
+        "1024",
+    ]);
+    let server = TestServer::start_with("redis-7.4", &slowly);
+    ensure!(server.info_number("loading") == 1, "it has loaded already");
+    let error = refused(&server.url())?;
+    ensure!(matches!(error, AttachError::Refused(Refusal::Loading)) && !error.is_unsafe(), "{error:?}");
+    Ok(())
+}
+
+#[test]
+fn who_counts_replicas_is_left_alone() -> Result<()> {
+    for name in ["redis-5.0", "redis-7.4", "valkey-9"] {
+        let server = TestServer::start(name, &["--min-replicas-to-write", "1", DELAYED[0], "5"]);
+        let error = refused(&server.url())?;
+        ensure!(
+            matches!(error, AttachError::Refused(Refusal::CountedAsReplica)) && error.is_unsafe(),
+            "{error:?}"
+        );
+        ensure!(error.to_string().contains("--allow-counted-as-replica"), "{error}");
+        ensure!(server.info_number("connected_slaves") == 0, "{}", server.log());
+        let allowed = Allowed { counted_as_replica: true, ..Allowed::default() };
+        let found = run(async { Ok(attach(&server.url().parse()?, &options(allowed)).await?) })?;
+        ensure!(found.warnings == [Warning::CountedAsReplica], "{:?}", found.warnings);
+    }
+    Ok(())
+}
+
+#[test]
+fn the_database_of_the_stream_is_learnt_or_said_to_be_unknown() -> Result<()> {
+    let writes = |server: &TestServer, db: u32| server.client(db).words("SET a 1").map(drop);
+    // One database: nothing else can be selected.
+    for name in ["redis-5.0", "valkey-9"] {
+        let server = TestServer::start(name, &["--databases", "1", DELAYED[0], "5"]);
+        ensure!(run(attached(&server.url()))?.stream_db == Some(0), "{name}");
+    }
+    for (name, args, db) in [
+        ("redis-7.4", &[][..], Some(0)),
+        ("valkey-8.0", &[], Some(0)),
+        ("valkey-9", &[], Some(0)),
+        ("valkey-9", &["--cluster-databases", "4"], None),
+    ] {
+        let args = [&["--cluster-enabled", "yes", DELAYED[0], "5"], args].concat();
+        let server = TestServer::start(name, &args);
+        let found = run(attached(&server.url())).with_context(|| server.log())?;
+        ensure!(found.stream_db == db, "{name} {args:?}: {:?}", found.stream_db);
+    }
+    // Who may not publish learns it later.
+    for (name, rights) in
+        [("redis-6.0", &["-publish"][..]), ("redis-7.4", &["resetchannels"]), ("valkey-9", &["-select"])]
+    {
+        let (server, url) = with_user(name, &DELAYED, rights)?;
+        run(async {
+            let mut found = attached(&url).await.with_context(|| name)?;
+            ensure!(found.stream_db.is_none(), "{name}: {:?}", found.stream_db);
+            writes(&server, 2)?;
+            let told = take(&mut found, 2).await?;
+            ensure!(told.iter().any(|(args, _)| args[..] == ["SELECT", "2"]), "{name}: {told:?}");
+            Ok(())
+        })?;
+    }
+    // Others write to all databases meanwhile.
+    let server = TestServer::start("redis-7.2", &DELAYED);
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..3u32)
+            .map(|writer| {
+                let (server, stop) = (&server, &stop);
+                scope.spawn(move || -> Result<()> {
+                    let mut conns: Vec<_> = (0..5).map(|db| server.client(3 * db + writer)).collect();
+                    while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                        for conn in &mut conns {
+                            conn.words("MULTI")?;
+                            conn.words("INCR a")?;
+                            conn.words("INCR b")?;
+                            conn.words("EXEC")?;
+                        }
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
+        let looked = run(async {
+            for _ in 0..20 {
+                let mut found = attached(&server.url()).await?;
+                let db = found.stream_db.context("it is not known")?;
+                let told = take(&mut found, 4).await?;
+                // Outside of a transaction; and whoever writes next says so only where it is another database.
+                ensure!(["SELECT", "MULTI"].contains(&&told[0].0[0][..]), "from {db} on: {told:?}");
+                let selected = told.iter().find(|(args, _)| args[0] == "SELECT" || args[0] == "INCR");
+                let again = selected.is_some_and(|(args, _)| args[..] == ["SELECT", &db.to_string()]);
+                ensure!(!again, "{db} was not selected: {told:?}");
+            }
+            Ok(())
+        });
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        for writer in writers {
+            writer.join().map_err(|_| anyhow::anyhow!("a writer panicked"))??;
+        }
+        looked
+    })
+}
+
+#[test]
+fn under_a_pause_the_database_cannot_be_learnt() -> Result<()> {
+    for name in ["redis-6.2", "redis-8.6", "valkey-9"] {
+        let server = TestServer::start(name, &DELAYED);
+        server.client(0).words("CLIENT PAUSE 4000 WRITE")?;
+        let began = Instant::now();
+        let error = refused(&server.url())?;
+        ensure!(
+            matches!(error, AttachError::Refused(Refusal::WritesPaused)) && error.is_unsafe(),
+            "{name}: {error:?}"
+        );
+        // It stands.
+        server.client(0).words("SET a 1")?;
+        ensure!(
+            began.elapsed() > Duration::from_millis(3_900),
+            "{name}: it ended after {:?}",
+            began.elapsed()
+        );
+        ensure!(forks(&server) == 0 && run(attached(&server.url()))?.stream_db == Some(0), "{name}");
     }
     Ok(())
 }
