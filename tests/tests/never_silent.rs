@@ -214,7 +214,7 @@ fn no_error_shows_a_password() -> Result<()> {
     let target = TestServer::start("redis-7.4", &["--rename-command", "AUTH", ""]);
     let renamed = format!("redis://:hush@127.0.0.1:{}", target.port());
     for url in
-        ["redis://me:hush@h:99999", "rediss://:hush@h", "redis://:hush@h/x", "http://:hush@h", &renamed]
+        ["redis://me:hush@h:99999", "sentinel://:hush@h", "redis://:hush@h/x", "http://:hush@h", &renamed]
     {
         let outcome = Node::run(&["migrate", url, url, "--json"], PATIENCE)?;
         let shown = outcome.stdout + &outcome.stderr;

@@ -1,20 +1,19 @@
 //! Arguments.
 
+mod access;
 mod compare;
 mod digest;
 mod inspect;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
-use replsync::endpoint::Endpoint;
 
+pub use access::{FromAccess, ToAccess};
 pub use compare::Compare;
 pub use digest::{Algorithm, Digest};
 pub use inspect::Inspect;
-
-use crate::exit::Failure;
 
 /// Moves live Redis and Valkey data between servers and versions.
 #[derive(Debug, Parser)]
@@ -63,6 +62,7 @@ pub enum LogFormat {
 const SERVERS: &str = "\
 Servers:
   redis://[user[:password]@]host[:port]   unix:///path/to/socket
+  rediss://…   over TLS: the certificate and its name are checked (--from-tls-…, --to-tls-…)
   A password in a URL can be seen by everybody with `ps`. Better: the environment
   (REPLSYNC_FROM_PASSWORD, REPLSYNC_TO_PASSWORD) or a file (--from-password-file).";
 
@@ -133,9 +133,9 @@ pub struct Migrate {
     #[arg(long, value_name = "TIMES", default_value_t = 3)]
     pub restarts: u32,
     #[command(flatten)]
-    pub from_password: FromPassword,
+    pub from_access: FromAccess,
     #[command(flatten)]
-    pub to_password: ToPassword,
+    pub to_access: ToAccess,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -208,9 +208,9 @@ pub struct Doctor {
     #[arg(long)]
     pub to: Option<String>,
     #[command(flatten)]
-    pub from_password: FromPassword,
+    pub from_access: FromAccess,
     #[command(flatten)]
-    pub to_password: ToPassword,
+    pub to_access: ToAccess,
 }
 
 const VERIFY_EXAMPLES: &str = "\
@@ -248,65 +248,6 @@ pub struct Verify {
     /// How many findings to keep for each file; the rest is counted
     #[arg(long, value_name = "N", default_value_t = 1000)]
     pub max_findings: usize,
-}
-
-#[derive(Debug, clap::Args)]
-pub struct FromPassword {
-    /// A file that holds the source's password
-    #[arg(long, value_name = "FILE")]
-    pub from_password_file: Option<PathBuf>,
-}
-
-#[derive(Debug, clap::Args)]
-pub struct ToPassword {
-    /// A file that holds the target's password
-    #[arg(long, value_name = "FILE")]
-    pub to_password_file: Option<PathBuf>,
-}
-
-impl FromPassword {
-    /// The source with its password.
-    pub fn apply(&self, from: &str) -> Result<Endpoint, Failure> {
-        with_password(from, "FROM", self.from_password_file.as_deref())
-    }
-}
-
-impl ToPassword {
-    /// The target with its password.
-    pub fn apply(&self, to: &str) -> Result<Endpoint, Failure> {
-        with_password(to, "TO", self.to_password_file.as_deref())
-    }
-}
-
-/// A file comes first, then the URL, then the environment. URL and environment are read here and not by clap, whose
-/// help and errors show values.
-fn with_password(url: &str, side: &str, file: Option<&Path>) -> Result<Endpoint, Failure> {
-    let endpoint: Endpoint = url.parse().map_err(|error| Failure::usage(format!("{side}: {error}")))?;
-    if let Some(db) = endpoint.db {
-        return Err(Failure::usage(format!("{side}: all databases are moved; leave /{db} out of the URL")));
-    }
-    if let Some(path) = file {
-        let text = std::fs::read_to_string(path).map_err(|error| {
-            Failure::usage(format!("cannot read the password file {}: {error}", path.display()))
-        })?;
-        let password = text.strip_suffix('\n').unwrap_or(&text);
-        return Ok(endpoint
-            .clone()
-            .with_password(password.strip_suffix('\r').unwrap_or(password).to_owned()));
-    }
-    if endpoint.has_password() {
-        tracing::warn!(
-            "the password in the URL of {side} can be seen with ps: REPLSYNC_{side}_PASSWORD hides it"
-        );
-        return Ok(endpoint);
-    }
-    match std::env::var(format!("REPLSYNC_{side}_PASSWORD")) {
-        Ok(password) if !password.is_empty() => Ok(endpoint.with_password(password)),
-        Ok(_) | Err(std::env::VarError::NotPresent) => Ok(endpoint),
-        Err(std::env::VarError::NotUnicode(_)) => {
-            Err(Failure::usage(format!("REPLSYNC_{side}_PASSWORD is not UTF-8")))
-        }
-    }
 }
 
 impl Migrate {

@@ -14,8 +14,8 @@ use crate::output::{self, counted};
 
 /// Looks at both servers and prints what stands in the way.
 pub async fn run(args: &Doctor, output: &Output) -> Result<ExitCode, Failure> {
-    let from = args.from_password.apply(&args.from)?;
-    let to = args.to.as_ref().map(|to| args.to_password.apply(to)).transpose()?;
+    let from = args.from_access.apply(&args.from)?;
+    let to = args.to.as_ref().map(|to| args.to_access.apply(to)).transpose()?;
     let seen = examine(&from, to.as_ref(), Duration::from_secs(5)).await?;
     let good = !seen.findings.iter().any(|finding| finding.severity == Severity::Refusal);
     output::result(output, &Document::new(&seen, good), &text(&from, to.as_ref(), &seen, good))?;

@@ -23,8 +23,8 @@ pub async fn run(
     stderr: &Stderr,
     bar: Option<ProgressBar>,
 ) -> Result<ExitCode, Failure> {
-    let from = args.from_password.apply(&args.from)?;
-    let to = args.to_password.apply(&args.to)?;
+    let from = args.from_access.apply(&args.from)?;
+    let to = args.to_access.apply(&args.to)?;
     let options = args.options();
     let stop = signals()?;
     let (sender, receiver) = watch::channel(Progress::default());
