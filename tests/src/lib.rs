@@ -16,6 +16,7 @@ pub mod node;
 pub mod proxy;
 pub mod server;
 pub mod settle;
+pub mod tls;
 pub mod writer;
 
 /// The folder of the workspace.

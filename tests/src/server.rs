@@ -8,11 +8,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::client::{Conn, Version, int};
+use crate::tls::Certificates;
 
 /// A server that runs until it is dropped.
 pub struct TestServer {
     name: String,
     port: u16,
+    tls_port: Option<u16>,
     login: String,
     program: PathBuf,
     args: Vec<String>,
@@ -28,6 +30,7 @@ pub struct Options<'a> {
     user: Option<(&'a str, &'a str)>,
     file: Option<&'a [u8]>,
     config: Option<&'a Path>,
+    tls: Option<&'a Certificates>,
 }
 
 impl<'a> Options<'a> {
@@ -52,6 +55,10 @@ impl<'a> Options<'a> {
     /// Reads that configuration file first: for what a command line cannot say (an empty word, on old servers).
     pub fn config(mut self, path: &'a Path) -> Self {
         self.config = Some(path);
+    /// Listens on a second port for TLS, with that certificate and for clients with one of that CA (unless
+    /// `tls-auth-clients` says otherwise); see `scripts/servers.sh` for the servers that are built with it.
+    pub fn tls(mut self, server: &'a Certificates) -> Self {
+        self.tls = Some(server);
         self
     }
 
@@ -104,7 +111,9 @@ impl TestServer {
         if let Some(file) = options.file {
             std::fs::write(folder.path().join("dump.rdb"), file)?;
         }
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let free_port = || Ok::<_, std::io::Error>(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port());
+        let port = free_port()?;
+        let tls_port = options.tls.map(|_| free_port()).transpose()?;
         let path = |file: &str| folder.path().join(file).display().to_string();
         let (port_text, dir, log, socket) =
             (port.to_string(), path(""), path("server.log"), path("server.sock"));
@@ -129,10 +138,16 @@ impl TestServer {
         }
         let mut args: Vec<String> = args.into_iter().map(str::to_owned).collect();
         args.extend(user_line);
+        if let (Some(port), Some(tls)) = (tls_port, options.tls) {
+            args.extend(["--tls-port".to_owned(), port.to_string()]);
+            for (option, file) in [("ca-cert", &tls.ca), ("cert", &tls.certificate), ("key", &tls.key)] {
+                args.extend([format!("--tls-{option}-file"), file.display().to_string()]);
+            }
+        }
         args.extend(options.args.iter().map(|&arg| arg.to_owned()));
         let child = spawn(program, &args)?;
         let program = program.to_owned();
-        let mut server = Self { name: name.to_owned(), port, login, program, args, folder, child };
+        let mut server = Self { name: name.to_owned(), port, tls_port, login, program, args, folder, child };
         server.wait_until_up()?;
         Ok(server)
     }
@@ -174,6 +189,15 @@ impl TestServer {
     /// `redis://…`, with user and password where it asks for them.
     pub fn url(&self) -> String {
         format!("redis://{}127.0.0.1:{}", self.login, self.port)
+    }
+
+    /// `rediss://…` by that host name or address, for one that was started with `tls`.
+    ///
+    /// # Panics
+    /// For another one.
+    pub fn tls_url(&self, host: &str) -> String {
+        let port = self.tls_port.expect("it was started with TLS");
+        format!("rediss://{}{host}:{port}", self.login)
     }
 
     /// `unix:///…`, its unix socket.

@@ -12,7 +12,7 @@ pub struct FromAccess {
     /// A file that holds the source's password
     #[arg(long, value_name = "FILE")]
     pub from_password_file: Option<PathBuf>,
-    /// Trust the CAs whose certificates are in this file (PEM) instead of the system's, or this very server's certificate
+    /// The CA certificates (PEM) to trust instead of the system's; a server's own, too, is trusted when it is in there
     #[arg(long, value_name = "FILE", help_heading = FROM_TLS)]
     pub from_tls_ca: Option<PathBuf>,
     /// Show this client certificate (PEM), which servers want unless `tls-auth-clients` says otherwise
@@ -37,7 +37,7 @@ pub struct ToAccess {
     /// A file that holds the target's password
     #[arg(long, value_name = "FILE")]
     pub to_password_file: Option<PathBuf>,
-    /// Trust the CAs whose certificates are in this file (PEM) instead of the system's, or this very server's certificate
+    /// The CA certificates (PEM) to trust instead of the system's; a server's own, too, is trusted when it is in there
     #[arg(long, value_name = "FILE", help_heading = TO_TLS)]
     pub to_tls_ca: Option<PathBuf>,
     /// Show this client certificate (PEM)

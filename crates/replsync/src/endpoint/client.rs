@@ -8,10 +8,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::{Endpoint, Error, Info, Socket};
-use crate::resp::{Reply, ReplyDecoder, write_command};
+use crate::resp::{Reply, ReplyDecoder, ReplyError, write_command};
 
 /// Replies are read in pieces of this size.
 const READ_BYTES: usize = 16 * 1024;
+/// A server that takes no more commands has this long to say why.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A connection, authenticated.
 #[derive(Debug)]
@@ -21,6 +23,8 @@ pub struct Client {
     limit: Duration,
     input: BytesMut,
     decoder: ReplyDecoder,
+    /// Whether the server has said anything.
+    heard: bool,
     /// A request was sent and its reply not read: what comes next would be taken for the answer to something else.
     in_flight: bool,
 }
@@ -35,6 +39,7 @@ impl Client {
             limit,
             input: BytesMut::new(),
             decoder: ReplyDecoder::default(),
+            heard: false,
             in_flight: false,
         };
         if let Some(credentials) = endpoint.login() {
@@ -120,46 +125,80 @@ impl Client {
     }
 
     async fn exchange(&mut self, what: &str, request: &[u8], count: usize) -> Result<Vec<Reply>, Error> {
-        let broken = |source| Error::Broken { server: self.server.clone(), what: what.to_owned(), source };
         if std::mem::replace(&mut self.in_flight, true) {
-            return Err(broken(io::Error::other("an earlier answer was not waited for")));
+            return Err(self.broken(what, io::Error::other("an earlier answer was not waited for")));
         }
-        let answer = async {
-            let mut replies = Vec::with_capacity(count);
-            // A server that stops reading until its replies are read must not stop us from reading them.
-            let (mut input, mut output) = tokio::io::split(&mut self.socket);
-            let write = async {
-                output.write_all(request).await.map_err(broken)?;
-                output.flush().await.map_err(broken)
-            };
-            let read = async {
-                while replies.len() < count {
-                    let reply = self.decoder.next(&mut self.input).map_err(|source| Error::Protocol {
-                        server: self.server.clone(),
-                        what: what.to_owned(),
-                        source,
-                    })?;
-                    if let Some(reply) = reply {
-                        replies.push(reply);
-                        continue;
-                    }
-                    self.input.reserve(READ_BYTES);
-                    if input.read_buf(&mut self.input).await.map_err(broken)? == 0 {
-                        return Err(broken(io::ErrorKind::UnexpectedEof.into()));
-                    }
-                }
-                Ok(())
-            };
-            tokio::try_join!(write, read)?;
-            Ok(replies)
-        };
-        let replies = match timeout(self.limit, answer).await {
-            Ok(replies) => replies?,
+        let mut replies = Vec::with_capacity(count);
+        match timeout(self.limit, self.converse(request, count, &mut replies)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(Failed::Io(source))) => return Err(self.broken(what, source)),
+            Ok(Err(Failed::Reply(source))) => {
+                let (server, what) = (self.server.clone(), what.to_owned());
+                return Err(Error::Protocol { server, what, source });
+            }
             Err(_) => return Err(self.slow(what)),
-        };
+        }
         self.in_flight = false;
         Ok(replies)
     }
+
+    /// A server that stops reading until its replies are read must not stop us from reading them.
+    async fn converse(
+        &mut self,
+        request: &[u8],
+        count: usize,
+        replies: &mut Vec<Reply>,
+    ) -> Result<(), Failed> {
+        let (mut input, mut output) = tokio::io::split(&mut self.socket);
+        let write = async {
+            output.write_all(request).await?;
+            output.flush().await
+        };
+        let read = async {
+            while replies.len() < count {
+                if let Some(reply) = self.decoder.next(&mut self.input).map_err(Failed::Reply)? {
+                    replies.push(reply);
+                    continue;
+                }
+                self.input.reserve(READ_BYTES);
+                if input.read_buf(&mut self.input).await.map_err(Failed::Io)? == 0 {
+                    return Err(Failed::Io(io::ErrorKind::UnexpectedEof.into()));
+                }
+                self.heard = true;
+            }
+            Ok(())
+        };
+        tokio::pin!(read, write);
+        tokio::select! {
+            biased;
+            read = &mut read => {
+                read?;
+                write.await.map_err(Failed::Io)
+            }
+            written = &mut write => match written {
+                Ok(()) => read.await,
+                // A server that closes the connection has often said why, and that says more than a broken pipe.
+                Err(broken) => match timeout(LAST_WORDS, read).await {
+                    Ok(Err(error)) => Err(error),
+                    _ => Err(Failed::Io(broken)),
+                },
+            },
+        }
+    }
+
+    fn broken(&self, what: &str, source: io::Error) -> Error {
+        let (server, what) = (self.server.clone(), what.to_owned());
+        match (&self.socket, self.heard) {
+            (Socket::Tcp(_), false) => Error::Mute { server, what, source },
+            _ => Error::Broken { server, what, source },
+        }
+    }
+}
+
+/// Why there are no replies.
+enum Failed {
+    Io(io::Error),
+    Reply(ReplyError),
 }
 
 /// Commands to be sent at once.

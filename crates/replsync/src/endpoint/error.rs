@@ -45,6 +45,19 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// The connection, one without TLS, broke before the server said a word.
+    #[error(
+        "{server} closed the connection at {what} without a word: {source}; a port for TLS does so, and rediss:// is for \
+         such a port"
+    )]
+    Mute {
+        /// Its address.
+        server: String,
+        /// What was under way.
+        what: String,
+        /// How it ended.
+        source: io::Error,
+    },
     /// It answered with bytes that are no reply.
     #[error("{server} answered {what} with something that is not RESP: {source}")]
     Protocol {

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio_rustls::rustls::{self, AlertDescription, CertificateError};
+use tokio_rustls::rustls::{self, AlertDescription, CertificateError, OtherError};
 
 use super::Shown;
 
@@ -67,6 +67,21 @@ pub enum TlsError {
         /// Whom we trust.
         trusted: String,
     },
+    /// Signed by somebody of the right name with another key: by a CA that was made anew, say.
+    #[error(
+        "its certificate was not signed by {trusted}, but by one of the same name with another key (was the CA made anew?); \
+         name the certificate of the CA that signed it by --from-tls-ca FILE"
+    )]
+    NamesakeIssuer {
+        /// Whom we trust.
+        trusted: String,
+    },
+    /// It is no server's, but a CA's, as most of those are that signed themselves.
+    #[error(
+        "its certificate is a CA's own, or signed itself: to trust it all the same, name this very certificate by \
+         --from-tls-ca FILE"
+    )]
+    OfCa,
     /// The server's certificate, or one that it was signed with, is too old.
     #[error(
         "its certificate, or its CA's, expired {} ago by this machine's clock: renew it (CONFIG SET tls-cert-file on the \
@@ -110,7 +125,7 @@ pub enum TlsError {
     NotTls,
     /// It answered nothing.
     #[error(
-        "no answer to the TLS handshake within {} s; a server that speaks no TLS on this port stays silent like that: \
+        "no answer to the TLS handshake within {:.1} s; a server that speaks no TLS on this port stays silent like that: \
          redis:// is for such a port, rediss:// for the server's tls-port",
         after.as_secs_f32()
     )]
@@ -188,7 +203,9 @@ impl TlsError {
                 | AlertDescription::CertificateExpired
                 | AlertDescription::CertificateUnknown
                 | AlertDescription::UnknownCA
-                | AlertDescription::AccessDenied => format!("{alert:?}"),
+                | AlertDescription::AccessDenied
+                // … which OpenSSL says when the CA has the right name and another key.
+                | AlertDescription::DecryptError => format!("{alert:?}"),
                 _ => return None,
             },
             Some(_) => return None,
@@ -206,6 +223,7 @@ impl TlsError {
         let past = |from: u64, to: u64| Duration::from_secs(to.saturating_sub(from));
         match wrong {
             CertificateError::UnknownIssuer => Self::UnknownIssuer { trusted: trusted.to_owned() },
+            CertificateError::BadSignature => Self::NamesakeIssuer { trusted: trusted.to_owned() },
             CertificateError::ExpiredContext { time, not_after } => {
                 Self::Expired { ago: past(not_after.as_secs(), time.as_secs()) }
             }
@@ -214,6 +232,9 @@ impl TlsError {
             }
             CertificateError::NotValidForNameContext { expected, presented } => {
                 Self::WrongName { expected: expected.to_str().into_owned(), presented: names(presented) }
+            }
+            CertificateError::Other(OtherError(wrong)) if wrong.to_string() == "CaUsedAsEndEntity" => {
+                Self::OfCa
             }
             wrong => Self::Certificate { reason: wrong.to_string() },
         }
