@@ -126,7 +126,9 @@ impl Client {
 
     async fn exchange(&mut self, what: &str, request: &[u8], count: usize) -> Result<Vec<Reply>, Error> {
         if std::mem::replace(&mut self.in_flight, true) {
-            return Err(self.broken(what, io::Error::other("an earlier answer was not waited for")));
+            let (server, what) = (self.server.clone(), what.to_owned());
+            let source = io::Error::other("an earlier answer was not waited for");
+            return Err(Error::Broken { server, what, source });
         }
         let mut replies = Vec::with_capacity(count);
         match timeout(self.limit, self.converse(request, count, &mut replies)).await {

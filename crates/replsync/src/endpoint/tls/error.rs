@@ -269,3 +269,17 @@ fn in_words(time: Duration) -> String {
         s => counted(s / 86_400, "day"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_certificate_says_is_put_in_words() {
+        assert_eq!(names(&[]), "no name at all");
+        let presented = ["DnsName(\"a.example\")", "IpAddress(127.0.0.1)"].map(str::to_owned);
+        assert_eq!(names(&presented), "a.example, IpAddress(127.0.0.1)");
+        let times = [1, 119, 7_199, 7_200, 172_799, 172_800].map(|s| in_words(Duration::from_secs(s)));
+        assert_eq!(times, ["1 second", "119 seconds", "119 minutes", "2 hours", "47 hours", "2 days"]);
+    }
+}
