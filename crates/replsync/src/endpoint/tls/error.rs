@@ -245,10 +245,10 @@ fn tls(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref()
 }
 
-/// The names of a certificate, which come as `DnsName("redis.example")`.
+/// The names of a certificate, which come as `DnsName("redis.example")` and `IpAddress(192.0.2.1)`.
 fn names(presented: &[String]) -> String {
-    let plain = |name: &String| match name.split_once("(\"").and_then(|(_, rest)| rest.strip_suffix("\")")) {
-        Some(plain) => plain.to_owned(),
+    let plain = |name: &String| match name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')) {
+        Some(plain) => plain.trim_matches('"').to_owned(),
         None => name.clone(),
     };
     match presented {
@@ -278,7 +278,7 @@ mod tests {
     fn what_a_certificate_says_is_put_in_words() {
         assert_eq!(names(&[]), "no name at all");
         let presented = ["DnsName(\"a.example\")", "IpAddress(127.0.0.1)"].map(str::to_owned);
-        assert_eq!(names(&presented), "a.example, IpAddress(127.0.0.1)");
+        assert_eq!(names(&presented), "a.example, 127.0.0.1");
         let times = [1, 119, 7_199, 7_200, 172_799, 172_800].map(|s| in_words(Duration::from_secs(s)));
         assert_eq!(times, ["1 second", "119 seconds", "119 minutes", "2 hours", "47 hours", "2 days"]);
     }
