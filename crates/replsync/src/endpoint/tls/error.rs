@@ -82,6 +82,12 @@ pub enum TlsError {
          --from-tls-ca FILE"
     )]
     OfCa,
+    /// It is in a form that no name fits in.
+    #[error(
+        "its certificate is of X.509 version 1, which is not taken (openssl x509 -req makes such ones): make one of version 3, \
+         by -extfile with a line subjectAltName=DNS:host"
+    )]
+    Version1,
     /// The server's certificate, or one that it was signed with, is too old.
     #[error(
         "its certificate, or its CA's, expired {} ago by this machine's clock: renew it (CONFIG SET tls-cert-file on the \
@@ -233,12 +239,21 @@ impl TlsError {
             CertificateError::NotValidForNameContext { expected, presented } => {
                 Self::WrongName { expected: expected.to_str().into_owned(), presented: names(presented) }
             }
-            CertificateError::Other(OtherError(wrong)) if wrong.to_string() == "CaUsedAsEndEntity" => {
-                Self::OfCa
-            }
+            wrong if is_of_ca(wrong) => Self::OfCa,
+            wrong if is_other(wrong, "UnsupportedCertVersion") => Self::Version1,
             wrong => Self::Certificate { reason: wrong.to_string() },
         }
     }
+}
+
+/// Whether a certificate was not taken for the only reason that it is a CA's.
+pub(super) fn is_of_ca(wrong: &CertificateError) -> bool {
+    is_other(wrong, "CaUsedAsEndEntity")
+}
+
+/// Whether it is that error of webpki's, which rustls passes on without naming its type.
+fn is_other(wrong: &CertificateError, name: &str) -> bool {
+    matches!(wrong, CertificateError::Other(OtherError(wrong)) if wrong.to_string() == name)
 }
 
 fn tls(error: &io::Error) -> Option<&rustls::Error> {

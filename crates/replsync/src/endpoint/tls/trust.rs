@@ -12,6 +12,7 @@ use tokio_rustls::rustls::{
     CertificateError, ConfigBuilder, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
 };
 
+use super::error::is_of_ca;
 use super::{ClientConfig, CryptoProvider, DEFAULT_VERSIONS, Tls, TlsError, identity};
 
 impl Tls {
@@ -73,7 +74,7 @@ impl ServerCertVerifier for Verifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        use CertificateError::{NotValidForName, NotValidForNameContext, Other};
+        use CertificateError::{NotValidForName, NotValidForNameContext};
         match self.standard.verify_server_cert(end_entity, intermediates, name, ocsp_response, now) {
             // The chain is checked before the name.
             Err(Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. }))
@@ -81,9 +82,9 @@ impl ServerCertVerifier for Verifier {
             {
                 Ok(ServerCertVerified::assertion())
             }
-            // A certificate that signed itself says mostly that it is a CA's, and those are taken for no server's. Its
+            // A certificate that signed itself mostly says that it is a CA's, and those are taken for no server's. Its
             // dates are checked before that (webpki, check_issuer_independent_properties).
-            Err(Error::InvalidCertificate(Other(_))) if self.given.contains(end_entity) => {
+            Err(Error::InvalidCertificate(wrong)) if is_of_ca(&wrong) && self.given.contains(end_entity) => {
                 if !self.any_name {
                     verify_server_name(&ParsedCertificate::try_from(end_entity)?, name)?;
                 }
