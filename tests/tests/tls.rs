@@ -85,6 +85,27 @@ fn a_migration_has_tls_on_both_sides() -> Result<()> {
     Ok(())
 }
 
+/// A server that dies says no farewell in TLS, which is no other matter than one that dies without TLS.
+#[test]
+fn a_source_that_dies_ends_the_job_as_without_tls() -> Result<()> {
+    let ca = Authority::new("ours")?;
+    let args =
+        [ca.sign("client", &[])?.args("from"), vec!["--reconnect-for".to_owned(), "1s".to_owned()]].concat();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let mut source = start("redis-7.4", &ca.sign("server", &["localhost"])?, &[]);
+    let target = TestServer::start("redis-7.4", &[]);
+    let mut node = job::start(&source.tls_url("localhost"), &target.url(), &args)?;
+    for _ in 0..2 {
+        arrive(&mut node, &source, &target, PATIENCE)?;
+    }
+    source.kill();
+    let outcome = node.wait(PATIENCE)?;
+    println!("{}", outcome.stderr);
+    outcome.assert(3, &["Connection refused"]);
+    ensure!(!outcome.stderr.contains("close_notify"), "{}", outcome.stderr);
+    Ok(())
+}
+
 #[test]
 fn what_is_wrong_with_a_certificate_is_said() -> Result<()> {
     let (ca, other) = (Authority::new("ours")?, Authority::new("another")?);

@@ -163,7 +163,9 @@ pub enum TlsError {
         reason: String,
     },
     /// The connection ended meanwhile.
-    #[error("the connection broke during the TLS handshake: {0}")]
+    #[error(
+        "the connection broke during the TLS handshake: {0}; a server that has its maxclients closes it like that"
+    )]
     Broken(io::Error),
     /// Something else.
     #[error("the TLS handshake failed: {0}")]
