@@ -3,6 +3,7 @@
 //! Nothing in here uses replsync itself: the oracle talks to the servers through the `redis` crate, so that a
 //! mistake in the library cannot hide itself.
 
+pub mod bootable;
 pub mod client;
 pub mod contents;
 pub mod digest;

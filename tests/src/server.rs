@@ -327,6 +327,11 @@ impl TestServer {
         Ok(())
     }
 
+    /// How many times it forked: as it counts itself, or before 6.2 by what it has logged of each.
+    pub fn forks_seen(&self) -> i64 {
+        self.forks().unwrap_or_else(|| self.log().matches("started by pid").count() as i64)
+    }
+
     /// How many times it forked, where it counts that (6.2 and newer).
     pub fn forks(&self) -> Option<i64> {
         let field = self.client(0).info_field("total_forks").ok()??;

@@ -1,7 +1,8 @@
 //! A client that writes to a server all the time: commands of every kind, over three databases, from a seed.
 //!
-//! Expiries are either shorter than 300 ms, on names that are used for nothing else and never again, or longer than
-//! an hour: a second after it stopped, nothing changes any more and two servers can be compared.
+//! Expiries are either shorter than 300 ms (`NEAR_MS` in the load for captures), on names that are used for nothing
+//! else and never again, or longer than an hour: a second after it stopped, nothing changes any more and two servers
+//! can be compared.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,11 +16,28 @@ use redis::Value;
 use crate::client::{Batch, Conn, Version, message};
 use crate::fill::{DATABASES, function_library};
 
+mod capture;
+
+pub use capture::{NEAR_MS, fill_big};
+
 /// A writer on a thread of its own.
 pub struct Writer {
     stop: Arc<AtomicBool>,
     sent: Arc<AtomicU64>,
     thread: Option<JoinHandle<Result<()>>>,
+}
+
+/// What a writer writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Load {
+    /// Commands of every kind on small keys.
+    Ordinary,
+    /// Beyond that all that a capture must get right: big collections, databases that are flushed and exchanged all the
+    /// time, transactions over several databases, expiries that come while it runs.
+    ForCapture,
+    /// The same for a server with `lua-replicate-commands no` (before 7.0): a script every other second or so, which
+    /// travels as a script and writes keys that it does not name.
+    WithVerbatimScripts,
 }
 
 /// Commands sent at once: enough to be fast, few enough to be many clients' work.
@@ -30,11 +48,17 @@ const NAMES: u32 = 60;
 impl Writer {
     /// Starts to write about `commands_per_second` to the server at that address.
     pub fn start(url: &str, seed: u64, commands_per_second: u32) -> Result<Self> {
+        Self::start_with(url, seed, commands_per_second, Load::Ordinary)
+    }
+
+    /// The same with another load.
+    pub fn start_with(url: &str, seed: u64, commands_per_second: u32, load: Load) -> Result<Self> {
         let mut conn = Conn::open(url)?;
         let version = conn.version()?;
         let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let mut commands =
-            Commands { rng: Rng::with_seed(seed), version, brief: 0, seed, batch: Batch::default() };
+        let rng = Rng::with_seed(seed);
+        let batch = Batch::default();
+        let mut commands = Commands { rng, version, load, commands_per_second, db: 0, brief: 0, seed, batch };
         let (stopped, counter) = (stop.clone(), sent.clone());
         let pause = Duration::from_secs(1) * COMMANDS_PER_BATCH / commands_per_second.max(1);
         let thread = std::thread::spawn(move || {
@@ -111,6 +135,10 @@ fn check(replies: Vec<Value>) -> Result<()> {
 struct Commands {
     rng: Rng,
     version: Version,
+    load: Load,
+    commands_per_second: u32,
+    /// The database that is selected.
+    db: u32,
     /// Names with short expiries so far: each is used once.
     brief: u64,
     seed: u64,
@@ -119,20 +147,24 @@ struct Commands {
 
 impl Commands {
     fn batch(&mut self) -> Batch {
-        let db = DATABASES[self.rng.usize(..DATABASES.len())];
-        self.add(&["SELECT", &db.to_string()]);
+        self.db = DATABASES[self.rng.usize(..DATABASES.len())];
+        self.add(&["SELECT", &self.db.to_string()]);
         for _ in 0..COMMANDS_PER_BATCH {
             if self.rng.u8(..20) == 0 {
-                self.add(&["MULTI"]);
-                for _ in 0..self.rng.u8(1..6) {
-                    self.command();
-                }
-                self.add(&["EXEC"]);
+                self.transaction();
             } else {
                 self.command();
             }
         }
         std::mem::take(&mut self.batch)
+    }
+
+    fn transaction(&mut self) {
+        self.add(&["MULTI"]);
+        for _ in 0..self.rng.u8(1..6) {
+            self.command();
+        }
+        self.add(&["EXEC"]);
     }
 
     fn add(&mut self, args: &[&str]) {
@@ -186,6 +218,9 @@ impl Commands {
     }
 
     fn command(&mut self) {
+        if self.load != Load::Ordinary && self.rng.u8(..5) == 0 {
+            return self.for_capture();
+        }
         match self.rng.u8(..100) {
             0..25 => self.string(),
             25..38 => self.list(),
@@ -389,7 +424,7 @@ impl Commands {
                 self.make_consumer(&key, &group, consumer);
                 self.add(&["XAUTOCLAIM", &key, &group, consumer, "0", "0", "COUNT", "3"]);
             }
-            12 => {
+            12 if self.load != Load::WithVerbatimScripts => {
                 // Acknowledges what is pending without knowing it.
                 let script = "local p = redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 2) \
                               for _, e in ipairs(p) do redis.call('XACK', KEYS[1], ARGV[1], e[1]) end";
@@ -445,7 +480,8 @@ impl Commands {
                 self.add(&["RPUSH", &brief, "a", "b"]);
                 self.add(&["PEXPIRE", &brief, &ms]);
             }
-            985..994 => {
+            // At each a capture reads all names of both databases once more.
+            985..994 if self.load == Load::Ordinary || self.rng.u8(..5) == 0 => {
                 let at = |rng: &mut Rng| DATABASES[rng.usize(..3)].to_string();
                 let (one, two) = (at(&mut self.rng), at(&mut self.rng));
                 self.add(&["SWAPDB", &one, &two]);
@@ -464,7 +500,7 @@ impl Commands {
         let (key, other, word) = (self.key("str"), self.key("set"), self.word());
         let library = format!("lib{}", self.rng.u8(..3));
         match self.rng.u8(..4) {
-            0 | 1 => {
+            0 | 1 if self.load != Load::WithVerbatimScripts => {
                 let script = "redis.call('SET', KEYS[1], ARGV[1]) redis.call('SADD', KEYS[2], ARGV[1]) \
                               return redis.call('SPOP', KEYS[2])";
                 self.add(&["EVAL", script, "2", &key, &other, &word]);
