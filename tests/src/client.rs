@@ -36,6 +36,11 @@ impl Batch {
         self.count == 0
     }
 
+    /// Its commands as they are sent.
+    pub fn packed(&self) -> &[u8] {
+        &self.packed
+    }
+
     /// How many bytes its commands take.
     pub fn len_bytes(&self) -> usize {
         self.packed.len()

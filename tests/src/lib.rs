@@ -6,6 +6,7 @@
 pub mod bootable;
 pub mod client;
 pub mod contents;
+pub mod datasets;
 pub mod digest;
 pub mod doctor;
 pub mod expiring;
@@ -13,6 +14,7 @@ pub mod failing_fs;
 pub mod fake;
 pub mod fill;
 pub mod job;
+pub mod load;
 pub mod node;
 pub mod proxy;
 pub mod server;

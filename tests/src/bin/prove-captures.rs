@@ -4,13 +4,13 @@
 //! that may refuse, since they know no pause for writes, come in between and are counted apart. The same seed gives
 //! the same cases; what a capture meets within one is up to the moment.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Mutex;
 
 use anyhow::{Context, Result, bail};
 use fastrand::Rng;
 use replsync_tests::bootable::{Case, Verdict};
-use replsync_tests::workspace;
 use replsync_tests::writer::Load;
 
 /// On these every capture must be exact.
@@ -56,9 +56,8 @@ fn prove() -> Result<()> {
                     let Some((number, case)) = next.lock().expect("no thread panics with it").next() else {
                         break;
                     };
-                    let kept =
-                        workspace().join(format!("target/prove-captures/{}-{}", case.server, case.seed));
-                    let verdict = case.run(&kept);
+                    let kept = format!("target/prove-captures/{}-{}", case.server, case.seed);
+                    let verdict = case.run(Path::new(&kept));
                     tally.lock().expect("no thread panics with it").count(number + 1, case, verdict);
                 }
             });

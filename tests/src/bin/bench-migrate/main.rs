@@ -5,7 +5,6 @@
 //! full data sets, for a quick look.
 
 mod cost;
-mod data;
 mod recorder;
 mod table;
 mod ways;
@@ -13,9 +12,9 @@ mod ways;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
+use replsync_tests::datasets::{self, DataSet};
 use replsync_tests::server::TestServer;
 
-use crate::data::DataSet;
 use crate::table::Table;
 use crate::ways::{ceiling, migrate, native, record, source_alone};
 
@@ -58,7 +57,7 @@ fn bench() -> Result<()> {
 /// All ways, one after the other and again, so that what else the machine does meets all of them.
 fn measure(set: DataSet, from: &str, to: &str, rounds: u32, percent: u32) -> Result<Table> {
     let source = TestServer::start(from, &[]);
-    eprintln!("bench-migrate: filling {} with {} (seed {})", source.name(), set.name(), data::SEED);
+    eprintln!("bench-migrate: filling {} with {} (seed {})", source.name(), set.name(), datasets::SEED);
     set.fill(&source, percent)?;
     let mut table = Table::new(set, &source, to)?;
     let recorded = record(&source, to)?;

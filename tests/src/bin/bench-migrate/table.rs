@@ -4,10 +4,10 @@ use std::fmt;
 
 use anyhow::Result;
 use replsync_tests::client::Version;
+use replsync_tests::datasets::DataSet;
 use replsync_tests::server::TestServer;
 
 use crate::cost::Cost;
-use crate::data::DataSet;
 use crate::recorder::Recording;
 
 /// At least this part of the ceiling is wanted.

@@ -1,11 +1,12 @@
-//! What is moved: the same at every run, but for expiries, which count from now.
+//! What benchmarks move: the same at every run, but for expiries, which count from now.
 
 use anyhow::{Result, ensure};
 use fastrand::Rng;
-use replsync_tests::client::Batch;
-use replsync_tests::fill::fill;
-use replsync_tests::server::TestServer;
-use replsync_tests::settle::expire;
+
+use crate::client::Batch;
+use crate::fill::fill;
+use crate::server::TestServer;
+use crate::settle::expire;
 
 /// Where all of it comes from.
 pub const SEED: u64 = 1;
