@@ -93,6 +93,11 @@ impl<T> Receiver<T> {
     pub async fn recv(&mut self) -> Option<(T, Share)> {
         self.0.recv().await
     }
+
+    /// The same from a thread outside the runtime.
+    pub fn blocking_recv(&mut self) -> Option<(T, Share)> {
+        self.0.blocking_recv()
+    }
 }
 
 #[cfg(test)]

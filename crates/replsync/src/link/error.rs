@@ -91,10 +91,6 @@ impl Error {
             Error::Connect(
                 endpoint::Error::Connect { .. }
                 | endpoint::Error::Tls { .. }
-                | endpoint::Error::Timeout { .. },
-            ) => true,
-            Error::Connect(
-                endpoint::Error::Connect { .. }
                 | endpoint::Error::Timeout { .. }
                 | endpoint::Error::Broken { .. },
             ) => true,

@@ -30,7 +30,7 @@ pub use conditions::{Conditions, Settings};
 pub use error::AttachError;
 pub use modules::Modules;
 pub(crate) use verdict::counts_replicas;
-pub use verdict::{Allowed, Caveat, Change, Refusal, Verdict, Warning, Way, can_attach};
+pub use verdict::{Allowed, Caveat, Refusal, SettingChange, Verdict, Warning, Way, can_attach};
 
 /// A PSYNC that is not answered for so long is given up. Masters that wait before they fork wait for 5 s by default, and
 /// no less than 1 s where they wait at all.

@@ -19,7 +19,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::verdict::Change;
+use super::verdict::SettingChange;
 use super::{AttachError, Refusal};
 use crate::endpoint::{Client, Endpoint, Error, Info};
 use crate::psync::Announce;
@@ -37,7 +37,7 @@ const TRY_AGAIN: Duration = Duration::from_millis(100);
 /// back all the same: that happens on a thread of its own.
 pub(super) async fn prime(
     source: &Endpoint,
-    change: Vec<Change>,
+    change: Vec<SettingChange>,
     delay: Duration,
     announce: Announce,
     limit: Duration,
@@ -67,7 +67,7 @@ impl Drop for Joined {
 
 struct Primer {
     source: Endpoint,
-    change: Vec<Change>,
+    change: Vec<SettingChange>,
     /// How long the master waits before it forks, in whole seconds of its own clock.
     delay: Duration,
     announce: Announce,
@@ -108,7 +108,7 @@ impl Primer {
     }
 
     async fn change_settings(&self, control: &mut Control<'_>) -> Result<(), AttachError> {
-        for Change { setting, from, to } in &self.change {
+        for SettingChange { setting, from, to } in &self.change {
             match control.ask(&["CONFIG", "SET", setting, to]).await {
                 Ok(_) => {}
                 Err(Error::Refused { reply, .. }) => {
@@ -181,7 +181,7 @@ impl Primer {
 
     async fn put_back(&self, control: &mut Control<'_>) -> Result<(), AttachError> {
         let began = Instant::now();
-        for Change { setting, from, to } in &self.change {
+        for SettingChange { setting, from, to } in &self.change {
             loop {
                 let why = match control.ask(&["CONFIG", "SET", setting, from]).await {
                     Ok(_) => break,

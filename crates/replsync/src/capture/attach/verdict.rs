@@ -32,7 +32,7 @@ pub enum Way {
     /// It has none, and gets one once a replica asks for a full sync.
     Prime {
         /// Settings that are changed for that moment.
-        change: Vec<Change>,
+        change: Vec<SettingChange>,
         /// How long it then waits before it forks.
         delay: Duration,
     },
@@ -40,7 +40,7 @@ pub enum Way {
 
 /// A setting that is changed for a moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
+pub struct SettingChange {
     /// Its name.
     pub setting: &'static str,
     /// What it is.
@@ -347,12 +347,16 @@ impl Verdict {
         let mut change = Vec::new();
         let diskless = settings.get("repl-diskless-sync").unwrap_or("no");
         if diskless != "yes" {
-            change.push(Change { setting: "repl-diskless-sync", from: diskless.to_owned(), to: "yes" });
+            change.push(SettingChange {
+                setting: "repl-diskless-sync",
+                from: diskless.to_owned(),
+                to: "yes",
+            });
         }
         let mut seconds = settings.number("repl-diskless-sync-delay").unwrap_or(0);
         if seconds < DELAY_SECONDS_MIN {
             let from = seconds.to_string();
-            change.push(Change { setting: "repl-diskless-sync-delay", from, to: DELAY_SECONDS });
+            change.push(SettingChange { setting: "repl-diskless-sync-delay", from, to: DELAY_SECONDS });
             seconds = DELAY_SECONDS.parse().unwrap_or(DELAY_SECONDS_MIN);
         }
         self.way = Way::Prime { change, delay: Duration::from_secs(seconds) };

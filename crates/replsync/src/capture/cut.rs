@@ -1,0 +1,154 @@
+//! Rounds over what was written meanwhile, and the cut.
+
+use std::time::{Duration, Instant};
+
+use super::pause::Pause;
+use super::run::Run;
+use super::{Error, Phase};
+
+/// A pause is asked for when what is left should take at most this part of it.
+const PART_OF_PAUSE: u32 = 4;
+/// Pauses that came to nothing, before it is given up to try them.
+const PAUSES_MAX: u64 = 10;
+/// Between two rounds that came to nothing, so that a busy source is not asked all the time.
+const REST: Duration = Duration::from_millis(20);
+
+impl Run {
+    /// Reads everything once, then again and again what was written, until nothing is left.
+    pub async fn converge(&mut self) -> Result<(), Error> {
+        let began = Instant::now();
+        self.enter(Phase::Copying);
+        self.read_all(began).await?;
+        self.enter(Phase::Converging);
+        loop {
+            let (started, names) = (Instant::now(), self.names_waiting());
+            if self.options.max_pause.is_none() {
+                // There will be no better moment.
+                self.take_up();
+            }
+            self.quota = names;
+            self.drive(None).await?;
+            self.stats.rounds += 1;
+            self.read_all(began).await?;
+            self.tell();
+            if self.ledger.is_exact() {
+                return Ok(());
+            }
+            let per_key = started.elapsed() / u32::try_from(names).unwrap_or(u32::MAX).max(1);
+            let left = self.ledger.dirty() as u64;
+            if let Some(bound) = self.options.max_pause {
+                let expected = per_key * u32::try_from(left).unwrap_or(u32::MAX);
+                let few = expected < bound / PART_OF_PAUSE;
+                let no_fewer = left * 5 > names * 4;
+                if (few || no_fewer) && self.stats.pauses < PAUSES_MAX && self.cut(bound).await? {
+                    return Ok(());
+                }
+            }
+            if began.elapsed() > self.options.give_up_after {
+                return Err(self.inexact(began));
+            }
+            if left * 5 > names * 4 {
+                self.wait(REST).await?;
+            }
+        }
+    }
+
+    /// Reads all names, whichever were added meanwhile.
+    async fn read_all(&mut self, began: Instant) -> Result<(), Error> {
+        while self.ledger.wants_databases().is_some() || self.ledger.unscanned().next().is_some() {
+            self.discover().await?;
+            self.drive(None).await?;
+            if began.elapsed() > self.options.give_up_after {
+                return Err(self.inexact(began));
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what is left while writers are paused; whether that was all.
+    async fn cut(&mut self, bound: Duration) -> Result<bool, Error> {
+        self.enter(Phase::Cutting);
+        self.tell();
+        let db = self.ledger.stream_db();
+        // None: writers are paused by somebody else, and so they stay; what we read is as good.
+        let pause = Pause::begin(&self.source, db, bound, self.options.timeout).await?;
+        let deadline = Instant::now() + pause.as_ref().map_or(bound, Pause::left) * 9 / 10;
+        self.stats.pauses += 1;
+        self.pausing = true;
+        let read = self.read_paused(deadline).await;
+        self.pausing = false;
+        if let Some(pause) = pause {
+            self.stats.pause = self.stats.pause.max(pause.end().await);
+        }
+        self.enter(Phase::Converging);
+        read.map(|()| self.ledger.is_exact())
+    }
+
+    async fn read_paused(&mut self, deadline: Instant) -> Result<(), Error> {
+        let now = self.now().await?;
+        self.absorb_to(now).await?;
+        let hot: u64 = self.deferred.iter().map(|deferred| deferred.bytes).sum();
+        if hot <= self.options.pause_bytes {
+            self.take_up();
+        }
+        loop {
+            self.quota = self.names_waiting();
+            self.drive(Some(deadline)).await?;
+            if self.names_waiting() == 0 || Instant::now() >= deadline {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Follows the stream for a while, without asking for anything.
+    async fn wait(&mut self, rest: Duration) -> Result<(), Error> {
+        let until = Instant::now() + rest;
+        while let Some(left) = until.checked_duration_since(Instant::now()) {
+            tokio::select! {
+                event = self.link.next() => self.absorb(event.map_err(Error::Link)?).await?,
+                () = tokio::time::sleep(left) => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn inexact(&self, began: Instant) -> Error {
+        if self.ledger.is_settled() && self.ledger.stream_db().is_none() {
+            return Error::NoStreamDatabase;
+        }
+        let after_s = began.elapsed().as_secs();
+        let (voids, name) = self.ledger.voids();
+        let mut why = format!(
+            "{} keys and elements were still dirty after {} rounds",
+            self.ledger.dirty(),
+            self.stats.rounds
+        );
+        if voids > 0 {
+            why.push_str(&format!(
+                "; the source sent {voids} commands whose keys cannot be told, {name} last, and each makes everything dirty"
+            ));
+        }
+        if let Some(hot) = self.deferred.iter().max_by_key(|deferred| deferred.bytes) {
+            why.push_str(&format!(
+                "; {} (about {} bytes) is written all the time, and only up to {} bytes are read while writers are paused \
+                 (--pause-bytes)",
+                crate::rdb::quoted(&hot.key, super::copy::KEY_SHOWN),
+                hot.bytes,
+                self.options.pause_bytes
+            ));
+        }
+        match self.options.max_pause {
+            None => why.push_str("; a pause of writers (--max-pause, from 6.2 on) would end it"),
+            Some(bound) => why.push_str(&format!(
+                "; {} pauses of at most {} ms were not enough (--max-pause)",
+                self.stats.pauses,
+                bound.as_millis()
+            )),
+        }
+        Error::Inexact { after_s, why }
+    }
+
+    fn enter(&mut self, phase: Phase) {
+        self.progress.send_modify(|progress| progress.phase = phase);
+    }
+}

@@ -1,0 +1,106 @@
+//! Why a capture could not be made.
+
+use crate::{endpoint, link, spool};
+
+/// Why a capture could not be made. Nothing of it may be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It could not be attached to.
+    #[error(transparent)]
+    Attach(#[from] super::AttachError),
+    /// The source could not be asked.
+    #[error(transparent)]
+    Source(#[from] endpoint::Error),
+    /// Its commands are not to be understood.
+    #[error(transparent)]
+    Commands(#[from] crate::command::CommandTableError),
+    /// The replication link is down for good.
+    #[error(transparent)]
+    Link(link::Error),
+    /// What waits on disk could not be written or read.
+    #[error(transparent)]
+    Spool(#[from] spool::Error),
+    /// The source answered with an error.
+    #[error("the source refused {command}: {reply}")]
+    Refused {
+        /// What was asked.
+        command: String,
+        /// The error reply.
+        reply: String,
+    },
+    /// The source answered with something else than the command has.
+    #[error("the source gave {command} an answer that it cannot have (a proxy between?)")]
+    Nonsense {
+        /// What was asked.
+        command: String,
+    },
+    /// A failover, or a proxy that leads to several servers.
+    #[error(
+        "the source's history is another one now: {is} instead of {was} (a failover, or a proxy that leads to several \
+         servers); start again"
+    )]
+    AnotherHistory {
+        /// The replid of the link.
+        was: String,
+        /// The one that was found.
+        is: String,
+    },
+    /// A DUMP payload that is damaged.
+    #[error("DUMP of {key} in database {db} cannot be read: {source}")]
+    Payload {
+        /// Its database.
+        db: u32,
+        /// The key, quoted.
+        key: String,
+        /// What is wrong.
+        source: crate::rdb::Error,
+    },
+    /// A value that cannot be asked for at once, and not in parts.
+    #[error(
+        "{key} in database {db} ({what}, about {bytes} bytes) cannot be read in parts, and is above the {limit_bytes} \
+         bytes that may be asked for at once (--max-dump-bytes)"
+    )]
+    TooBig {
+        /// Its database.
+        db: u32,
+        /// The key, quoted.
+        key: String,
+        /// Its type.
+        what: String,
+        /// Its size.
+        bytes: u64,
+        /// The limit.
+        limit_bytes: u64,
+    },
+    /// It did not come to an end.
+    #[error("no exact cut within {after_s} s: {why}")]
+    Inexact {
+        /// How long it was tried.
+        after_s: u64,
+        /// What stood against it, and what to do.
+        why: String,
+    },
+    /// The stream did not come as far as INFO said it was.
+    #[error(
+        "the stream has not come to offset {offset}, which INFO said, for {after_s} s (the link is stuck, or INFO is of \
+         another server)"
+    )]
+    StreamStuck {
+        /// The offset.
+        offset: u64,
+        /// How long was waited.
+        after_s: u64,
+    },
+    /// The database that the stream has selected was never said.
+    #[error(
+        "the database that the stream has selected is not known, and nothing was written that tells it; allow PUBLISH \
+         to this user, or write something to the source"
+    )]
+    NoStreamDatabase,
+    /// The sink has failed.
+    #[error("{0}")]
+    Sink(Box<dyn std::error::Error + Send + Sync>),
+    /// Told to stop.
+    #[error("stopped")]
+    Stopped,
+}
