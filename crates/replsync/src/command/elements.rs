@@ -127,7 +127,7 @@ fn scores(args: &[Bytes]) -> Option<usize> {
 /// Where the fields begin and end: `FIELDS n` with `step` arguments for each, among the options that begin at `first`.
 /// Redis 8.6 sends options behind the fields where the client wrote them there (`HPEXPIREAT h t FIELDS 1 f NX`, by
 /// experiment). What is not known among them makes all of it unknown.
-fn fields(args: &[Bytes], first: usize, step: usize) -> Option<(usize, usize)> {
+pub(super) fn fields(args: &[Bytes], first: usize, step: usize) -> Option<(usize, usize)> {
     let (mut at, mut found) = (first, None);
     while let Some(option) = args.get(at) {
         at += match option {

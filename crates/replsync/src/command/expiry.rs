@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{is, is_any, number};
+use super::{elements, is, is_any, number};
 
 /// How an expiry is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +58,8 @@ pub fn expiry(args: &[Bytes]) -> Option<Expiry> {
         10 if is(name, "hpexpireat") => Unit::Milliseconds,
         3 if is(name, "set") => return among(args, 3),
         5 if is(name, "getex") => return among(args, 2),
-        6 if is_any(name, &["hsetex", "hgetex"]) => return among(args, 2),
+        6 if is(name, "hsetex") => return around_fields(args, 2),
+        6 if is(name, "hgetex") => return around_fields(args, 1),
         6 if is(name, "msetex") => {
             let keys: usize = number(args.get(1)?)?;
             return among(args, keys.checked_mul(2)?.checked_add(2)?);
@@ -67,6 +68,11 @@ pub fn expiry(args: &[Bytes]) -> Option<Expiry> {
         _ => return None,
     };
     (args.len() > 2).then_some(Expiry { argument: 2, unit })
+}
+
+/// Among the options before the fields or, as Redis 8.6 sends them too, behind them.
+fn around_fields(args: &[Bytes], step: usize) -> Option<Expiry> {
+    among(args, 2).or_else(|| among(args, elements::fields(args, 2, step)?.1))
 }
 
 /// Finds EX, PX, EXAT or PXAT among the options from `first` on, up to FIELDS. Options with a value of their own

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::expiry::expiry;
 use super::rules::{Lifetime, Ruled, SetOptions, absolute, command, has, instead, set_options, shifts, word};
 use super::table;
-use super::{NoRule, Rewritten, Target, is, is_any, number};
+use super::{NoRule, Rewritten, Target, elements, is, is_any, number};
 use crate::shift::Shift;
 
 /// `HSETEX … KEEPTTL` where there is none, as a script: `HSET` takes the field's expiry away, so it is put back.
@@ -16,6 +16,22 @@ local at = redis.call('HPEXPIRETIME', KEYS[1], 'FIELDS', 1, ARGV[i]) \
 redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) \
 if at and at[1] > 0 then redis.call('HPEXPIREAT', KEYS[1], at[1], 'FIELDS', 1, ARGV[i]) end \
 end";
+
+/// The command with its options before its fields, where Redis 8.6 sent them behind (`HPEXPIREAT h t FIELDS 1 f NX`): no
+/// other server takes that. `None` where nothing is to be moved.
+pub(super) fn options_first(args: &[Bytes]) -> Option<Vec<Bytes>> {
+    let name = args.first().filter(|name| matches!(name.first(), Some(b'h' | b'H')))?;
+    let (first, step) = match name {
+        name if is(name, "hsetex") => (2, 2),
+        name if is_any(name, &["hgetex", "hgetdel", "hpersist"]) => (2, 1),
+        name if is_any(name, &["hexpire", "hpexpire", "hexpireat", "hpexpireat"]) => (3, 1),
+        _ => return None,
+    };
+    let (begin, end) = elements::fields(args, first, step)?;
+    let (before, fields) = args.get(..end)?.split_at_checked(begin.checked_sub(2)?)?;
+    let behind = args.get(end..).filter(|behind| !behind.is_empty())?;
+    Some([before, behind, fields].concat())
+}
 
 /// Where the fields begin after `FIELDS n`, looked for from `first` on; there must be n times `step` arguments.
 fn fields(args: &[Bytes], first: usize, step: usize) -> Result<usize, NoRule> {

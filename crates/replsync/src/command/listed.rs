@@ -51,8 +51,8 @@ enum Meaning {
 const NAME_BYTES_MAX: usize = 64;
 
 /// Modules' commands whose positions are the whole truth, by experiment. Positions serve a cluster's routing, and
-/// modules need not give them all: `TS.CREATERULE a b` names a alone, `TS.ADD a` writes b as well once that rule
-/// is there, `FT.DROPINDEX … DD` deletes keys that it does not name. So the commands of other modules are unknown.
+/// modules need not give them all: `TS.CREATERULE a b` names a alone, and `TS.ADD a` writes b as well once that rule is
+/// there. So the commands of other modules are unknown.
 const TRUSTED_MODULES: [&str; 10] =
     ["json.", "bf.", "cf.", "topk.", "cms.", "tdigest.", "ts.create", "ts.alter", "ft.sugadd", "ft.sugdel"];
 /// Begins like one of those, and is not.

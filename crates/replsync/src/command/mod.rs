@@ -213,6 +213,12 @@ impl NoRule {
 pub fn rewrite(args: &[Bytes], target: &Target, now_ms: u64) -> Result<Rewritten, NoRule> {
     let Some(name) = args.first() else { return Err(NoRule::malformed(args)) };
     let Some(row) = table::lookup(name) else { return unknown(args, target) };
+    if let Some(args) = hashes::options_first(args) {
+        return Ok(match rewrite(&args, target, now_ms)? {
+            Rewritten::AsIs => Rewritten::Replaced(vec![args]),
+            rewritten => rewritten,
+        });
+    }
     if !row.takes(args.len()) {
         return Err(NoRule::malformed(args));
     }

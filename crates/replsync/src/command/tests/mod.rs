@@ -97,6 +97,8 @@ fn expiries_are_found() {
         ("SET px v", None),
         ("MSETEX 1 px 1 EXAT 5", Some((5, Seconds))),
         ("HSETEX h PXAT 5 FIELDS 1 px v", Some((3, Milliseconds))),
+        ("HSETEX h FIELDS 1 px v PXAT 5", Some((7, Milliseconds))),
+        ("HGETEX h FIELDS 2 px px EX 5", Some((7, RelativeSeconds))),
         ("HSETEX h FIELDS 1 px v", None),
         ("PSETEX k 5 v", Some((2, RelativeMilliseconds))),
         ("pexpireat k 5 GT", Some((2, Milliseconds))),
@@ -167,6 +169,9 @@ fn conditions_are_dropped_and_expiries_made_absolute() {
             ("ZADD z NX 4 a 4", "! malformed"),
             ("HPEXPIREAT h 5 GT FIELDS 2 f g", "="),
             ("HPEXPIREAT h 5 GT FIELDS 1 f", "HPEXPIREAT h 5 FIELDS 1 f"),
+            ("HPEXPIREAT h 5 FIELDS 1 f NX", "HPEXPIREAT h 5 FIELDS 1 f"),
+            ("HPEXPIREAT h 5 FIELDS 2 f nx GT", "HPEXPIREAT h 5 GT FIELDS 2 f nx"),
+            ("HPEXPIREAT h 5 FIELDS 1 f WHAT", "! malformed"),
             ("HPEXPIREAT h 5 FIELDS 2 f", "! malformed"),
             ("HEXPIRE h 5 FIELDS 1 f", "HPEXPIREAT h 1700000005000 FIELDS 1 f"),
         ],
@@ -244,6 +249,7 @@ fn newer_commands_become_older_ones() {
             &[
                 ("HSETEX h KEEPTTL FIELDS 1 f v", "="),
                 ("HSETEX h PXAT 5 FIELDS 1 f v", "="),
+                ("HSETEX h FIELDS 1 f v PXAT 5", "HSETEX h PXAT 5 FIELDS 1 f v"),
                 ("HSETEX h FNX PX 5 FIELDS 1 f v", "HSETEX h PXAT 1700000000005 FIELDS 1 f v"),
             ],
         );
