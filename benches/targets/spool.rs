@@ -136,6 +136,7 @@ fn queues(c: &mut Criterion) {
                 runtime.block_on(async {
                     let (mut sender, mut receiver) = spool::queue(config());
                     for _ in 0..count {
+                        sender.room(true).await.expect("nobody closes it");
                         sender.send(Piece(piece.clone())).expect("nobody closes it");
                     }
                     receive(&mut receiver).await;
@@ -152,6 +153,7 @@ fn queues(c: &mut Criterion) {
                     let piece = piece.clone();
                     let sending = tokio::spawn(async move {
                         for number in 0..count {
+                            sender.room(true).await.expect("nobody closes it");
                             sender.send(Piece(piece.clone())).expect("nobody closes it");
                             if number % 16 == 0 {
                                 tokio::task::yield_now().await;

@@ -251,6 +251,8 @@ impl Driver {
         let mut ticked = Instant::now();
         let mut answer_until: Option<Instant> = None;
         loop {
+            // An RDB may come as slowly as our disk takes it. Of the stream, a master holds what we do not read.
+            self.events.room(!self.in_stream).await?;
             if let Some(bytes) = replica.transmit() {
                 let send = async {
                     socket.write_all(&bytes).await?;

@@ -158,7 +158,7 @@ mod tests {
     proptest! {
         #[test]
         fn events_come_back_from_disk_as_they_were(events in prop::collection::vec(event(), 1..20)) {
-            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
             runtime.block_on(async {
                 let (mut sender, mut receiver) = spool::queue(spool::Config { memory_bytes: 0, ..Default::default() });
                 let expected: Vec<_> = events.iter().map(|event| format!("{event:?}")).collect();

@@ -29,6 +29,42 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// The disk stands still, or does not keep up.
+    #[error(
+        "the disk of the spool folder {} stands still: a {what} has not returned for {seconds:.1} s while \
+         {waiting_bytes} bytes wait in memory; see what holds it up, or name another folder (--spool)",
+        folder.display()
+    )]
+    Stalled {
+        /// The folder.
+        folder: PathBuf,
+        /// Whether it is a write or a read.
+        what: &'static str,
+        /// For how long.
+        seconds: f32,
+        /// How much waits in memory to be written.
+        waiting_bytes: usize,
+    },
+    /// The disk writes, but more comes all the time than it takes.
+    #[error(
+        "the disk of the spool folder {} is too slow: for {seconds:.1} s more than half of {write_behind_bytes} bytes \
+         in memory have waited to be written; name a faster one (--spool), or make the target faster",
+        folder.display()
+    )]
+    TooSlow {
+        /// The folder.
+        folder: PathBuf,
+        /// For how long.
+        seconds: f32,
+        /// How much may wait in memory.
+        write_behind_bytes: usize,
+    },
+    /// There is no thread for the disk.
+    #[error("cannot start a thread that writes to the spool: {source}")]
+    Thread {
+        /// Why.
+        source: io::Error,
+    },
     /// The disk is full.
     #[error(
         "no room in the spool folder {} where {spooled_bytes} bytes wait, for {needed_bytes} more: {source}; \

@@ -12,23 +12,29 @@
 //! - **Bounds**: `memory_bytes` for what waits in memory, `max_bytes` for what waits on disk, whatever the size of one
 //!   item. Nothing is held in memory for each item on disk, but for those that cannot be written.
 //!
-//! Files are read and written in the task that asks, without a thread between: a record is about what one read from
-//! a socket brought, and goes to and comes from the page cache, which takes some ten microseconds. Where the disk is
-//! so slow that the kernel makes writers wait, one side waits and the other does not: no lock is held meanwhile.
+//! Files are written and read by two threads of the queue's own: a disk that stands still holds up neither end. What
+//! is to be written waits in memory meanwhile, up to `write_behind_bytes` (a sender that has more coming waits for
+//! [`room`](Sender::room)); if a write or a read does not return for `stall_timeout`, the queue fails.
+//!
+//! [`Log`] is the other thing that waits here: copies of things, of which the last of each will count.
 
 mod blocks;
 mod budget;
+mod disk;
 mod error;
 mod file;
 mod index;
 mod latest;
 mod log;
+mod pulse;
 mod queue;
 mod segment;
+mod state;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use bytes::BytesMut;
 
@@ -49,12 +55,23 @@ pub struct Config {
     pub budget: Budget,
     /// How much waits in memory before anything goes to disk. An item that costs more waits there alone.
     pub memory_bytes: usize,
+    /// How much may wait in memory to be written to disk, beside that; where more waits, the disk is too slow.
+    pub write_behind_bytes: usize,
+    /// A write or a read that has not returned for this long fails the queue: the disk stands still. A tenth of it is
+    /// enough while more than `write_behind_bytes` wait.
+    pub stall_timeout: Duration,
 }
 
 impl Default for Config {
-    /// 4 MiB in memory, then 10 GiB in the folder for temporary files (`TMPDIR`).
+    /// 4 MiB in memory, then 10 GiB in the folder for temporary files (`TMPDIR`), behind 16 MiB; 10 s for a write.
     fn default() -> Self {
-        Self { folder: std::env::temp_dir(), budget: Budget::new(10 << 30), memory_bytes: 4 << 20 }
+        Self {
+            folder: std::env::temp_dir(),
+            budget: Budget::new(10 << 30),
+            memory_bytes: 4 << 20,
+            write_behind_bytes: 16 << 20,
+            stall_timeout: Duration::from_secs(10),
+        }
     }
 }
 
@@ -69,11 +86,11 @@ impl Config {
 }
 
 /// What can wait in a spool.
-pub trait Item: Sized {
+pub trait Item: Sized + Send + 'static {
     /// What it costs to hold, in bytes.
     fn cost_bytes(&self) -> usize;
 
-    /// Puts it into a record. One that cannot be written (an error with its causes) puts nothing and says false: it
+    /// Puts it into a record, the same whenever it is asked. One that cannot be written (an error with its causes) puts nothing and says false: it
     /// is held in memory, in its place.
     fn encode(&self, record: &mut Record<'_>) -> bool;
 
@@ -92,7 +109,7 @@ struct Levels {
 }
 
 impl Gauge {
-    /// Bytes that wait on disk now.
+    /// Bytes that wait on disk now, or are about to be written there.
     pub fn bytes(&self) -> u64 {
         self.0.bytes.load(Relaxed)
     }
@@ -102,9 +119,13 @@ impl Gauge {
         self.0.bytes_max.load(Relaxed)
     }
 
-    fn set(&self, bytes: u64) {
-        self.0.bytes.store(bytes, Relaxed);
-        self.0.bytes_max.fetch_max(bytes, Relaxed);
+    fn add(&self, bytes: u64) {
+        let before = self.0.bytes.fetch_add(bytes, Relaxed);
+        self.0.bytes_max.fetch_max(before + bytes, Relaxed);
+    }
+
+    fn subtract(&self, bytes: u64) {
+        self.0.bytes.fetch_sub(bytes, Relaxed);
     }
 }
 

@@ -10,18 +10,20 @@
 //! is, one that is whole but elsewhere, or a page of zeros (whose CRC-64 is 0), is found as well as a flipped bit.
 
 use std::fs::File;
-use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 
-use super::{Error, Role, file};
+use super::pulse::Pulse;
+use super::{Error, Item, Role, file};
 use crate::checksum::Crc64;
 
 const HEADER_LEN: usize = 33;
 /// A large item is written in pieces of this size.
-const WRITE_BYTES: usize = 256 * 1024;
+const WRITE_BYTES: usize = 512 << 10;
+/// So much is read at once.
+pub(super) const READ_BYTES: usize = 512 << 10;
 
 /// A file that nobody else sees.
 #[derive(Debug)]
@@ -46,63 +48,112 @@ impl Segment {
         Ok(Self { file: file::create(folder)?, number, folder: folder.to_owned() })
     }
 
-    /// Begins a record at that byte, with a buffer to work in. `spooled_bytes` of the `max_bytes` that may be on
-    /// disk are there already.
-    pub(super) fn record<'a>(
+    /// Begins a batch of records at that byte, with a buffer to work in. `spooled_bytes` are on disk, to be named
+    /// where it is full.
+    pub(super) fn batch<'a>(
         &'a self,
         at: u64,
         buffer: &'a mut Vec<u8>,
         spooled_bytes: u64,
-        max_bytes: u64,
-    ) -> Record<'a> {
+        pulse: &'a Pulse,
+    ) -> Batch<'a> {
         buffer.clear();
-        buffer.resize(HEADER_LEN, 0);
-        Record {
+        Batch {
             segment: self,
             at,
             buffer,
-            body_len: 0,
+            body_from: 0,
             crc: Crc64::new(),
-            failure: None,
             spooled_bytes,
-            max_bytes,
+            pulse,
+            failure: None,
         }
     }
 
-    /// Reads the record at that byte of the `written` ones: its kind, its body, and where it ends.
-    pub(super) fn read(&self, at: u64, written: u64) -> Result<(Kind, BytesMut, u64), Error> {
-        let failed = |source| Error::Read {
-            folder: self.folder.clone(),
-            role: Role::Segment(self.number),
-            at,
-            source,
-        };
+    /// Reads records from that byte on, of the `written` ones: as many as are whole in about `READ_BYTES`, but at
+    /// least one. What is wrong with one is told when it is the first.
+    pub(super) fn read_some(&self, at: u64, written: u64, pulse: &Pulse) -> Result<Vec<Read>, Error> {
+        let len = written.saturating_sub(at).min(READ_BYTES as u64) as usize;
+        let mut window = BytesMut::zeroed(len);
+        let (mut records, mut at) = (Vec::new(), at);
+        if self.file.read_exact_at(&mut window, at).is_ok() {
+            while let Some(read) = self.parse(&mut window, at, written) {
+                at = read.end;
+                records.push(read);
+            }
+        }
+        if records.is_empty() {
+            records.push(self.read(at, written, pulse)?);
+        }
+        Ok(records)
+    }
+
+    /// Takes the record that begins a window of the file; what is missing of it is read, unless that is much.
+    fn parse(&self, window: &mut BytesMut, at: u64, written: u64) -> Option<Read> {
+        let header: [u8; HEADER_LEN] = *window.first_chunk()?;
+        let (kind, len, end) = self.header(&header, at, written).ok()?;
+        let (record_len, had) = (HEADER_LEN.checked_add(len)?, window.len());
+        if record_len > had {
+            if record_len - had > READ_BYTES {
+                return None;
+            }
+            window.resize(record_len, 0);
+            self.file.read_exact_at(&mut window[had..], at + had as u64).ok()?;
+        }
+        let mut body = window.split_to(record_len);
+        body.advance(HEADER_LEN);
+        self.check(&header, &body, at).ok()?;
+        Some(Read { kind, body, at, end })
+    }
+
+    /// Reads the record at that byte, and says what is wrong with it.
+    fn read(&self, at: u64, written: u64, pulse: &Pulse) -> Result<Read, Error> {
+        let role = Role::Segment(self.number);
+        let failed = |source| Error::Read { folder: self.folder.clone(), role, at, source };
         let mut header = [0; HEADER_LEN];
         self.file.read_exact_at(&mut header, at).map_err(failed)?;
+        let (kind, len, end) = self.header(&header, at, written)?;
+        let mut body = BytesMut::zeroed(len);
+        let mut from = at + HEADER_LEN as u64;
+        for piece in body.chunks_mut(READ_BYTES) {
+            pulse.beat();
+            self.file.read_exact_at(piece, from).map_err(failed)?;
+            from += piece.len() as u64;
+        }
+        self.check(&header, &body, at)?;
+        Ok(Read { kind, body, at, end })
+    }
+
+    /// What the header at that byte says: the kind, how long the body is, and where it ends.
+    fn header(&self, header: &[u8; HEADER_LEN], at: u64, written: u64) -> Result<(Kind, usize, u64), Error> {
         let number = |from: usize| {
             header[from..from + 8].iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
         };
-        let (expected, segment, place, len) = (number(0), number(8), number(16), number(24));
+        let (segment, place, len) = (number(8), number(16), number(24));
         let kind = match header[32] {
             1 => Some(Kind::Written),
             2 => Some(Kind::Kept),
             _ => None,
         };
         let end = at.saturating_add(HEADER_LEN as u64).saturating_add(len);
-        let (Some(kind), true) = (kind, (segment, place) == (self.number, at) && end <= written) else {
-            return Err(self.corrupt(at, "it does not hold the record that belongs there".to_owned()));
-        };
-        let len = usize::try_from(len).map_err(|_| failed(io::ErrorKind::OutOfMemory.into()))?;
-        let mut body = BytesMut::zeroed(len);
-        self.file.read_exact_at(&mut body, at + HEADER_LEN as u64).map_err(failed)?;
+        match (kind, usize::try_from(len)) {
+            (Some(kind), Ok(len)) if (segment, place) == (self.number, at) && end <= written => {
+                Ok((kind, len, end))
+            }
+            _ => Err(self.corrupt(at, "it does not hold the record that belongs there".to_owned())),
+        }
+    }
+
+    fn check(&self, header: &[u8; HEADER_LEN], body: &[u8], at: u64) -> Result<(), Error> {
+        let expected = header[..8].iter().rev().fold(0, |crc, byte| crc << 8 | u64::from(*byte));
         let mut crc = Crc64::new();
-        crc.update(&body);
+        crc.update(body);
         crc.update(&header[8..]);
         if crc.value() != expected {
             let what = format!("its checksum is {:016x} instead of {expected:016x}", crc.value());
             return Err(self.corrupt(at, what));
         }
-        Ok((kind, body, end))
+        Ok(())
     }
 
     pub(super) fn corrupt(&self, at: u64, what: String) -> Error {
@@ -110,79 +161,130 @@ impl Segment {
     }
 }
 
-/// An item on its way to disk. Small ones are written at once, large ones in pieces.
-pub struct Record<'a> {
-    segment: &'a Segment,
-    at: u64,
-    /// Room for the header, then what of the body is not written yet.
-    buffer: &'a mut Vec<u8>,
-    /// Bytes of the body that are written.
-    body_len: u64,
-    crc: Crc64,
-    /// The first thing that went wrong, told at the end.
-    failure: Option<Error>,
-    spooled_bytes: u64,
-    max_bytes: u64,
+/// A record that was read.
+#[derive(Debug)]
+pub(super) struct Read {
+    pub(super) kind: Kind,
+    pub(super) body: BytesMut,
+    /// Where it begins and ends.
+    pub(super) at: u64,
+    pub(super) end: u64,
 }
 
-impl Record<'_> {
-    /// Appends bytes to the body.
-    pub fn put(&mut self, mut bytes: &[u8]) {
+/// Records on their way to disk, one behind the other: small ones are written together, large ones in pieces.
+pub(super) struct Batch<'a> {
+    segment: &'a Segment,
+    /// What is not written yet, and where it goes.
+    buffer: &'a mut Vec<u8>,
+    at: u64,
+    /// Where in the buffer the body of the last record begins, behind its header; 0 once a part of it is written.
+    body_from: usize,
+    /// Of that part.
+    crc: Crc64,
+    spooled_bytes: u64,
+    pulse: &'a Pulse,
+    /// The first thing that went wrong, told at the end.
+    failure: Option<Error>,
+}
+
+impl Batch<'_> {
+    /// Adds a record, and says what it is.
+    pub(super) fn add(&mut self, item: &impl Item) -> Kind {
+        let at = self.at + self.buffer.len() as u64;
+        self.buffer.extend_from_slice(&[0; HEADER_LEN]);
+        (self.body_from, self.crc) = (self.buffer.len(), Crc64::new());
+        let mut record = Record { len: 0, out: Some(self) };
+        let kind = if item.encode(&mut record) { Kind::Written } else { Kind::Kept };
+        let len = record.len;
+        self.seal(at, len, kind);
+        kind
+    }
+
+    /// Puts the header in its place, in the buffer or on disk: that makes it a record.
+    fn seal(&mut self, at: u64, len: u64, kind: Kind) {
+        self.crc.update(&self.buffer[self.body_from..]);
+        let mut header = [0; HEADER_LEN];
+        header[8..16].copy_from_slice(&self.segment.number.to_le_bytes());
+        header[16..24].copy_from_slice(&at.to_le_bytes());
+        header[24..32].copy_from_slice(&len.to_le_bytes());
+        header[32] = kind as u8;
+        self.crc.update(&header[8..]);
+        header[..8].copy_from_slice(&self.crc.value().to_le_bytes());
+        match self.body_from.checked_sub(HEADER_LEN) {
+            Some(from) => self.buffer[from..self.body_from].copy_from_slice(&header),
+            None => self.write(&header, at),
+        }
+    }
+
+    /// Writes what is left, and says where that ends.
+    pub(super) fn finish(mut self) -> Result<u64, Error> {
+        self.flush();
+        match self.failure {
+            Some(failure) => Err(failure),
+            None => Ok(self.at),
+        }
+    }
+
+    fn flush(&mut self) {
+        let mut buffer = std::mem::take(self.buffer);
+        self.write(&buffer, self.at);
+        self.at += buffer.len() as u64;
+        buffer.clear();
+        *self.buffer = buffer;
+    }
+
+    fn write(&mut self, bytes: &[u8], at: u64) {
+        if self.failure.is_some() {
+            return;
+        }
+        self.pulse.beat();
+        if let Err(source) = self.segment.file.write_all_at(bytes, at) {
+            let (spooled_bytes, needed_bytes) = (self.spooled_bytes, bytes.len() as u64);
+            self.failure = Some(Error::write(&self.segment.folder, spooled_bytes, needed_bytes, source));
+        }
+    }
+}
+
+/// Where the body of a record goes.
+trait Out {
+    fn put(&mut self, bytes: &[u8]);
+}
+
+impl Out for Batch<'_> {
+    fn put(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() && self.failure.is_none() {
             let room = WRITE_BYTES.saturating_sub(self.buffer.len());
             let (piece, rest) = bytes.split_at(room.min(bytes.len()));
             self.buffer.extend_from_slice(piece);
             bytes = rest;
             if self.buffer.len() >= WRITE_BYTES {
+                self.crc.update(&self.buffer[self.body_from..]);
+                self.body_from = 0;
                 self.flush();
             }
         }
     }
+}
 
-    /// Ends it with its header, which makes it one, and says where it ends.
-    pub(super) fn finish(mut self, kind: Kind) -> Result<u64, Error> {
-        if self.body_len > 0 {
-            self.flush();
-        }
-        let body = &self.buffer[HEADER_LEN..];
-        let len = self.body_len + body.len() as u64;
-        self.crc.update(body);
-        let mut header = [0; HEADER_LEN];
-        header[8..16].copy_from_slice(&self.segment.number.to_le_bytes());
-        header[16..24].copy_from_slice(&self.at.to_le_bytes());
-        header[24..32].copy_from_slice(&len.to_le_bytes());
-        header[32] = kind as u8;
-        self.crc.update(&header[8..]);
-        header[..8].copy_from_slice(&self.crc.value().to_le_bytes());
-        self.buffer[..HEADER_LEN].copy_from_slice(&header);
-        self.write(0, self.at);
-        match self.failure {
-            Some(failure) => Err(failure),
-            None => Ok(self.at + HEADER_LEN as u64 + len),
+/// An item on its way to disk; or only measured, to know how much room it needs there.
+pub struct Record<'a> {
+    len: u64,
+    out: Option<&'a mut dyn Out>,
+}
+
+impl Record<'_> {
+    /// Appends bytes to the body.
+    pub fn put(&mut self, bytes: &[u8]) {
+        self.len += bytes.len() as u64;
+        if let Some(out) = &mut self.out {
+            out.put(bytes);
         }
     }
 
-    /// Writes what there is of the body behind what was written of it.
-    fn flush(&mut self) {
-        self.crc.update(&self.buffer[HEADER_LEN..]);
-        self.write(HEADER_LEN, self.at + HEADER_LEN as u64 + self.body_len);
-        self.body_len += (self.buffer.len() - HEADER_LEN) as u64;
-        self.buffer.truncate(HEADER_LEN);
-    }
-
-    /// Writes the buffer from `from` on to that place in the file.
-    fn write(&mut self, from: usize, at: u64) {
-        if self.failure.is_some() {
-            return;
-        }
-        let (folder, spooled_bytes) = (&self.segment.folder, self.spooled_bytes);
-        let record_bytes = self.body_len + self.buffer.len() as u64;
-        if spooled_bytes.saturating_add(record_bytes) > self.max_bytes {
-            let (needed_bytes, max_bytes) = (record_bytes, self.max_bytes);
-            self.failure =
-                Some(Error::Full { folder: folder.clone(), spooled_bytes, needed_bytes, max_bytes });
-        } else if let Err(source) = self.segment.file.write_all_at(&self.buffer[from..], at) {
-            self.failure = Some(Error::write(folder, spooled_bytes, record_bytes, source));
-        }
+    /// How many bytes of disk an item will take.
+    pub(super) fn measure(item: &impl Item) -> u64 {
+        let mut record = Record { len: 0, out: None };
+        item.encode(&mut record);
+        HEADER_LEN as u64 + record.len
     }
 }

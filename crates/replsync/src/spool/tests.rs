@@ -5,14 +5,17 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
+use super::disk::Shared;
+use super::pulse::Pulse;
 use super::queue::queue_of_segments;
-use super::segment::{Kind, Segment};
+use super::segment::Segment;
+use super::state::Next;
 use super::*;
 
 mod log;
@@ -85,9 +88,23 @@ fn files_open(folder: &Path) -> usize {
     open.filter(|target| target.starts_with(folder)).count()
 }
 
-/// The file that is read, for a test to spoil.
+/// Until the threads have done what was asked.
+fn eventually(what: &str, mut is: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !is() {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        std::thread::sleep(Duration::from_micros(50));
+    }
+}
+
+fn no_file_is_open(folder: &Folder) {
+    eventually("no file is open", || files_open(&folder.0) == 0);
+}
+
+/// The file that is read, for a test to spoil: once all is written.
 fn file(receiver: &Receiver<Thing>) -> Arc<Segment> {
-    receiver.first().unwrap().segment
+    eventually("all is written", || receiver.shared().lock().waiting_bytes() == 0);
+    receiver.shared().lock().segments[0].segment.clone()
 }
 
 #[derive(Clone, Debug)]
@@ -142,7 +159,7 @@ proptest! {
                 prop_assert_eq!(folder.files(), 0);
                 if model.is_empty() {
                     prop_assert_eq!(gauge.bytes(), 0);
-                    prop_assert_eq!(files_open(&folder.0), 0, "an empty queue holds a file");
+                    no_file_is_open(&folder);
                 }
             }
             prop_assert_eq!(gauge.bytes_max(), most);
@@ -152,7 +169,7 @@ proptest! {
             }
             prop_assert_eq!(receiver.recv().await.unwrap(), None);
             prop_assert_eq!(gauge.bytes(), 0);
-            prop_assert_eq!(files_open(&folder.0), 0);
+            no_file_is_open(&folder);
             Ok(())
         })?;
     }
@@ -231,13 +248,15 @@ async fn what_the_disk_makes_of_it_is_named() {
 async fn full_is_an_error_and_gives_the_space_back() {
     let folder = Folder::new("full");
     for len in [400, 600_000] {
-        let config = Config { budget: Budget::new(1_000_000), ..folder.config(100) };
+        let budget = Budget::new(1_000_000);
+        let config = Config { budget: budget.clone(), ..folder.config(100) };
         let (mut sender, mut receiver) = queue(config);
         let sent = (0..10_000).take_while(|number| sender.send(bytes(len, *number)).is_ok()).count();
         assert!((1 + 1_000_000 / (len + 33)..=1 + 1_000_000 / len).contains(&sent), "{sent} of {len} bytes");
         let gauge = receiver.gauge();
         assert!((400_000..=1_000_000).contains(&gauge.bytes_max()), "{gauge:?}");
-        assert_eq!((gauge.bytes(), files_open(&folder.0)), (0, 0));
+        assert_eq!((gauge.bytes(), budget.gauge().bytes()), (0, 0));
+        no_file_is_open(&folder);
         let said = receiver.recv().await.unwrap_err().to_string();
         let place = folder.0.display().to_string();
         for word in [&place, "of 1000000 bytes", "--spool", "--spool-max-bytes"] {
@@ -254,7 +273,7 @@ async fn full_is_an_error_and_gives_the_space_back() {
     for number in 0..100 {
         sender.send(bytes(1_000, number + 5)).unwrap();
         assert_eq!(receiver.recv().await.unwrap(), Some(bytes(1_000, number)));
-        assert!(files_open(&folder.0) <= 6);
+        eventually("few files are open", || files_open(&folder.0) <= 6);
     }
 }
 
@@ -263,10 +282,10 @@ async fn a_disk_that_is_full_is_an_error() {
     let file = File::options().write(true).open("/dev/full").unwrap();
     let segment = Segment { file, number: 1, folder: "/some/where".into() };
     for len in [10, 1_000_000] {
-        let mut buffer = Vec::new();
-        let mut record = segment.record(0, &mut buffer, 77, u64::MAX);
-        record.put(&vec![1; len]);
-        let said = record.finish(Kind::Written).unwrap_err().to_string();
+        let (mut buffer, pulse) = (Vec::new(), Pulse::default());
+        let mut batch = segment.batch(0, &mut buffer, 77, &pulse);
+        batch.add(&bytes(len, 1));
+        let said = batch.finish().unwrap_err().to_string();
         for word in ["/some/where", "77 bytes", "No space left", "--spool"] {
             assert!(said.contains(word), "{said}");
         }
@@ -283,7 +302,9 @@ async fn a_folder_that_cannot_be_used_is_named_once_it_is_needed() {
         assert_eq!(receiver.recv().await.unwrap(), Some(bytes(100, 1)));
         sender.send(bytes(100, 2)).unwrap();
         assert!(timeout(Duration::from_millis(5), receiver.failure()).await.is_err());
-        assert_eq!(sender.send(bytes(100, 3)), Err(Closed));
+        sender.send(bytes(100, 3)).unwrap();
+        sender.closed().await;
+        assert_eq!(sender.send(bytes(100, 4)), Err(Closed));
         let said = receiver.failure().await.to_string();
         assert!(said.contains(folder) && said.contains("--spool"), "{said}");
     }
@@ -312,7 +333,7 @@ async fn each_end_sees_the_other_leave() {
     drop(receiver);
     sender.closed().await;
     assert_eq!(sender.send(bytes(1, 1)), Err(Closed));
-    assert_eq!(files_open(&folder.0), 0);
+    no_file_is_open(&folder);
 
     let (sender, mut receiver) = queue::<Thing>(folder.config(0));
     let waiting = tokio::spawn(async move { receiver.recv().await.unwrap() });
@@ -364,30 +385,56 @@ fn two_threads() {
             assert_eq!(receiver.recv().await.unwrap(), None);
         });
         sending.join().unwrap();
-        assert_eq!((receiver.gauge().bytes(), files_open(&folder.0)), (0, 0));
+        assert_eq!(receiver.gauge().bytes(), 0);
+        no_file_is_open(&folder);
     }
 }
 
-#[tokio::test]
-async fn what_is_dropped_while_it_is_read_does_not_come_out() {
+/// The steps of the threads, one by one.
+#[test]
+fn what_is_dropped_while_it_is_read_or_written_does_not_come_out() {
     let folder = Folder::new("dropped");
-    let (mut sender, mut receiver) = queue(folder.config(0));
+    let shared = Shared::new(folder.config(0), 1 << 20);
+    let (pulse, mut buffer, mut number) = (Pulse::default(), Vec::new(), 0);
+    let send = |number| {
+        shared.lock().add(bytes(200, number), &shared).unwrap();
+    };
+    let recv = || match shared.lock().next(&shared) {
+        Next::Item(item) => Some(item),
+        _ => None,
+    };
     for number in 0..3 {
-        sender.send(bytes(100, number)).unwrap();
+        send(number);
     }
-    receiver.recv().await.unwrap();
-    let being_read = receiver.first().unwrap();
-    sender.clear();
-    assert!(matches!(receiver.read(&being_read), Ok(None)));
-    for number in 3..6 {
-        sender.send(bytes(200, number)).unwrap();
+    assert_eq!(recv(), Some(bytes(200, 0)));
+    let writing = shared.lock().begin_write(1_000, &shared).unwrap();
+    let (open, kinds) = disk::write(&shared, &writing, &mut number, &mut buffer).unwrap();
+    assert_eq!(recv(), None, "it is being written");
+    shared.lock().end_write(writing, open, &kinds);
+    assert_eq!(recv(), None, "it is to be read");
+
+    let reading = shared.lock().begin_read().unwrap();
+    let found = disk::read(&reading, &pulse);
+    drop(shared.lock().clear(&shared));
+    assert!(shared.lock().end_read(&reading, found).is_none());
+    send(3); // to memory
+    send(4);
+    let writing = shared.lock().begin_write(1_000, &shared).unwrap();
+    let (open, kinds) = disk::write(&shared, &writing, &mut number, &mut buffer).unwrap();
+    drop(shared.lock().clear(&shared));
+    shared.lock().end_write(writing, open, &kinds);
+    assert_eq!((recv(), shared.gauge.bytes()), (None, 0));
+
+    for number in 5..8 {
+        send(number);
     }
-    assert!(matches!(receiver.read(&being_read), Ok(None)));
-    for number in 3..6 {
-        assert_eq!(receiver.recv().await.unwrap(), Some(bytes(200, number)));
-    }
-    drop(being_read);
-    assert_eq!((receiver.gauge().bytes(), files_open(&folder.0)), (0, 0));
+    assert_eq!(
+        [(); 4].map(|()| recv()),
+        [Some(bytes(200, 5)), Some(bytes(200, 6)), Some(bytes(200, 7)), None]
+    );
+    drop(reading);
+    shared.lock().garbage.clear();
+    assert_eq!((shared.gauge.bytes(), files_open(&folder.0)), (0, 0));
 }
 
 /// The same in threads of their own.
@@ -420,5 +467,6 @@ fn cleared_while_it_is_read() {
     sending.join().unwrap();
     assert_eq!(last, Some(19_999));
     assert!(received >= 100);
-    assert_eq!((receiver.gauge().bytes(), files_open(&folder.0)), (0, 0));
+    assert_eq!(receiver.gauge().bytes(), 0);
+    no_file_is_open(&folder);
 }
