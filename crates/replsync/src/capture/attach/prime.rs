@@ -144,7 +144,7 @@ impl Primer {
         // Without an end from the other side, as behind some proxies, it is closed for real all the same.
         let ended = timeout(stay, go).await;
         drop(socket);
-        if let Some(Err(error)) = ended.ok() {
+        if let Ok(Err(error)) = ended {
             tracing::debug!(%error, "the priming connection");
         }
         let lines = answer[..].split(|byte| *byte == b'\n');
