@@ -55,6 +55,9 @@ impl<'a> Options<'a> {
     /// Reads that configuration file first: for what a command line cannot say (an empty word, on old servers).
     pub fn config(mut self, path: &'a Path) -> Self {
         self.config = Some(path);
+        self
+    }
+
     /// Listens on a second port for TLS, with that certificate and for clients with one of that CA (unless
     /// `tls-auth-clients` says otherwise); see `scripts/servers.sh` for the servers that are built with it.
     pub fn tls(mut self, server: &'a Certificates) -> Self {
