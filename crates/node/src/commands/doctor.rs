@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use indicatif::HumanBytes;
+use replsync::capture::{Verdict, Way};
 use replsync::endpoint::{Endpoint, Info, Role};
 use replsync::migrate::{Examination, Finding, Seen, Severity, Subject, examine};
 use serde::Serialize;
@@ -53,6 +54,31 @@ struct Server {
     missing_permissions: Option<Vec<String>>,
     missing_commands: Vec<String>,
     sentinels: Option<usize>,
+    /// Of the source: whether it can be copied without a fork.
+    fork_free: Option<ForkFree>,
+}
+
+#[derive(Serialize)]
+struct ForkFree {
+    possible: bool,
+    primes: bool,
+    changes_settings: Vec<&'static str>,
+    reasons: Vec<String>,
+}
+
+impl ForkFree {
+    fn new(verdict: &Verdict) -> Self {
+        let change = match &verdict.way {
+            Way::Continue => &[][..],
+            Way::Prime { change, .. } => change,
+        };
+        Self {
+            possible: verdict.refusals.is_empty(),
+            primes: matches!(verdict.way, Way::Prime { .. }),
+            changes_settings: change.iter().map(|change| change.setting).collect(),
+            reasons: verdict.refusals.iter().map(ToString::to_string).collect(),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -106,6 +132,7 @@ impl Server {
             missing_permissions: seen.missing_permissions.clone(),
             missing_commands: seen.missing_commands.clone(),
             sentinels: seen.sentinels,
+            fork_free: seen.fork_free.as_ref().map(ForkFree::new),
         }
     }
 }
@@ -138,6 +165,9 @@ fn text(from: &Endpoint, to: Option<&Endpoint>, seen: &Examination, good: bool) 
             let _ = writeln!(text, "  memory       {}", memory(seen));
             let _ = writeln!(text, "  persistence  {}", persistence(seen));
             let _ = writeln!(text, "  clock        {}", clock(seen));
+            if let Some(verdict) = &seen.fork_free {
+                let _ = writeln!(text, "  fork-free    {}", fork_free(verdict));
+            }
         }
     }
     for finding in &seen.findings {
@@ -186,6 +216,19 @@ fn persistence(seen: &Seen) -> String {
         false => "AOF off".to_owned(),
     };
     format!("{save}, last BGSAVE {}; {aof}", ok(persistence.last_bgsave_ok))
+}
+
+fn fork_free(verdict: &Verdict) -> &'static str {
+    match (verdict.refusals.is_empty(), &verdict.way) {
+        (false, _) => "no: see below",
+        (true, Way::Continue) => "yes",
+        (true, Way::Prime { change, .. }) if change.is_empty() => {
+            "yes, once it is given a replication backlog"
+        }
+        (true, Way::Prime { .. }) => {
+            "yes, once it is given a replication backlog, for which settings change for a moment"
+        }
+    }
 }
 
 fn clock(seen: &Seen) -> String {

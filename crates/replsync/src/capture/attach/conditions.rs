@@ -48,6 +48,8 @@ pub struct Conditions {
     pub info: Info,
     /// The settings that matter here.
     pub settings: Settings,
+    /// Why settings may not be changed, where it says so without trying (7.0 and newer).
+    pub set_refused: Option<String>,
     /// Its modules.
     pub modules: Modules,
     /// Of a replica: its clock against its master's, or why that is not known.
@@ -67,17 +69,36 @@ impl Conditions {
             asked.add(&["CONFIG", "GET", name]);
         }
         let settings = read(client.pipeline("CONFIG GET", &asked).await?);
+        let set_refused = set_refused(client, &info, server).await?;
         let modules = modules::ask(client).await?;
         let clock = match info.role {
             Role::Replica => Some(against_master(client, &info, server, limit).await),
             Role::Master => None,
         };
-        Ok(Self { info, settings, modules, clock })
+        Ok(Self { info, settings, set_refused, modules, clock })
     }
 
     /// Whether it is in Valkey's `import-mode`.
     pub fn is_importing(&self) -> bool {
         self.settings.get("import-mode") == Some("yes")
+    }
+}
+
+/// What `ACL DRYRUN` says of CONFIG SET, where that is no. Who may not even ask has to try.
+async fn set_refused(
+    client: &mut Client,
+    info: &Info,
+    server: &Endpoint,
+) -> Result<Option<String>, endpoint::Error> {
+    if !info.server.has((7, 0), None) {
+        return Ok(None);
+    }
+    let user = server.login().and_then(|login| login.user.as_deref()).unwrap_or("default");
+    match client.ask(&["ACL", "DRYRUN", user, "CONFIG", "SET", "repl-diskless-sync", "yes"]).await {
+        Ok(reply) if reply.is_ok() => Ok(None),
+        Ok(reply) => Ok(reply.text()),
+        Err(endpoint::Error::Refused { .. }) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

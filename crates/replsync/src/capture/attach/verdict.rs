@@ -286,7 +286,7 @@ pub fn can_attach(conditions: &Conditions, allowed: Allowed) -> Verdict {
     if info.number("repl_backlog_active") != Some(1) {
         match info.role {
             Role::Replica => verdict.refusals.push(Refusal::UnsyncedReplica),
-            Role::Master => verdict.judge_priming(info, &conditions.settings),
+            Role::Master => verdict.judge_priming(conditions),
         }
     }
     verdict
@@ -332,7 +332,8 @@ impl Verdict {
 
     /// A master without a backlog makes one as soon as a replica asks for a full sync. It then forks at once, or waits for
     /// more replicas.
-    fn judge_priming(&mut self, info: &Info, settings: &Settings) {
+    fn judge_priming(&mut self, conditions: &Conditions) {
+        let Conditions { info, settings, .. } = conditions;
         if let Settings::Untold(reply) = settings {
             self.refusals.push(Refusal::SettingsUntold { reply: reply.clone() });
             return;
@@ -358,6 +359,10 @@ impl Verdict {
             let from = seconds.to_string();
             change.push(SettingChange { setting: "repl-diskless-sync-delay", from, to: DELAY_SECONDS });
             seconds = DELAY_SECONDS.parse().unwrap_or(DELAY_SECONDS_MIN);
+        }
+        if let (Some(reply), Some(Change { setting, from, to })) = (&conditions.set_refused, change.first()) {
+            let (value, reply) = (from.clone(), reply.clone());
+            self.refusals.push(Refusal::SettingStays { setting, value, wanted: to, reply });
         }
         self.way = Way::Prime { change, delay: Duration::from_secs(seconds) };
     }

@@ -153,6 +153,7 @@ impl Facts {
             missing_permissions: missing,
             missing_commands: self.permissions.absent_names(),
             sentinels: self.sentinels,
+            fork_free: None,
             info: self.info,
         }
     }

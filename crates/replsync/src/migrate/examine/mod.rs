@@ -13,6 +13,7 @@
 mod clocks;
 mod facts;
 mod finding;
+mod fork_free;
 mod leftovers;
 mod memory;
 mod needs;
@@ -29,6 +30,7 @@ use std::time::Duration;
 
 use super::Error;
 use crate::apply::Target;
+use crate::capture::Verdict;
 use crate::command::Expiries;
 use crate::endpoint::{Client, Endpoint, Info};
 use facts::Facts;
@@ -69,6 +71,8 @@ pub struct Seen {
     pub missing_commands: Vec<String>,
     /// How many Sentinels are connected to it; nothing where it does not tell.
     pub sentinels: Option<usize>,
+    /// Of a source that `doctor` looks at: whether it can be copied without a fork, and how.
+    pub fork_free: Option<Verdict>,
 }
 
 /// Looks at the source and, where given, at the target, as `doctor` does.
@@ -86,11 +90,13 @@ pub async fn examine(
         Some(to) => Some(Destination::look(&mut source, to, timeout, agreed, depth).await?),
         None => None,
     };
+    let verdict = fork_free::ask(&mut source.client, from, timeout).await?;
     let mut findings = source.findings;
+    findings.extend(fork_free::findings(&verdict, &source.info));
     findings.extend(target.iter().flat_map(|target| target.findings.iter().cloned()));
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     Ok(Examination {
-        source: source.facts.seen(),
+        source: Seen { fork_free: Some(verdict), ..source.facts.seen() },
         target: target.map(|target| target.facts.seen()),
         findings,
     })
