@@ -113,7 +113,7 @@ impl Case {
         std::thread::sleep(Duration::from_millis(NEAR_MS.start));
 
         let (folder, begun) = (tempfile::tempdir()?, Instant::now());
-        let outcome = backup(&master, folder.path(), &[])?;
+        let outcome = backup(&master.url(), folder.path(), &[])?;
         let seconds = begun.elapsed().as_secs_f64();
         if outcome.code == Some(5) {
             ensure!(std::fs::read_dir(folder.path())?.next().is_none(), "refused, and left files behind");
@@ -137,10 +137,10 @@ impl Case {
     }
 }
 
-/// Runs `replsync-node backup` of that master into a folder.
-pub fn backup(master: &TestServer, to: &Path, more: &[&str]) -> Result<Outcome> {
+/// Runs `replsync-node backup` of the master at that address into a folder.
+pub fn backup(master: &str, to: &Path, more: &[&str]) -> Result<Outcome> {
     let to = to.display().to_string();
-    Node::run(&[&["backup", &master.url(), "--to", &to, "--json"], more].concat(), PATIENCE)
+    Node::run(&[&["backup", master, "--to", &to, "--json"], more].concat(), PATIENCE)
 }
 
 /// The JSON of a capture that ended well, and says of itself what it must.

@@ -13,6 +13,7 @@ pub mod expiring;
 pub mod failing_fs;
 pub mod fake;
 pub mod fill;
+pub mod gate;
 pub mod job;
 pub mod load;
 pub mod node;

@@ -80,7 +80,7 @@ fn run(server: &TestServer, load: &Load, what: What) -> Result<Run> {
         What::Nothing => std::thread::sleep(ALONE_FOR),
         What::Backup => {
             let folder = tempfile::tempdir()?;
-            report = Some(checked_report(&backup(server, folder.path(), &[])?)?);
+            report = Some(checked_report(&backup(&server.url(), folder.path(), &[])?)?);
         }
         What::Classic => classic(server)?,
     }

@@ -116,7 +116,9 @@ fn incident(name: &str, way: Way) -> Result<Outcome> {
         Way::Backup => {
             let folder = tempfile::tempdir()?;
             whether(
-                backup(&master, folder.path(), &[]).and_then(|outcome| checked_report(&outcome)).map(drop),
+                backup(&master.url(), folder.path(), &[])
+                    .and_then(|outcome| checked_report(&outcome))
+                    .map(drop),
             )
         }
         Way::Migrate => {
