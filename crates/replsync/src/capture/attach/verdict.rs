@@ -360,7 +360,9 @@ impl Verdict {
             change.push(SettingChange { setting: "repl-diskless-sync-delay", from, to: DELAY_SECONDS });
             seconds = DELAY_SECONDS.parse().unwrap_or(DELAY_SECONDS_MIN);
         }
-        if let (Some(reply), Some(Change { setting, from, to })) = (&conditions.set_refused, change.first()) {
+        if let (Some(reply), Some(SettingChange { setting, from, to })) =
+            (&conditions.set_refused, change.first())
+        {
             let (value, reply) = (from.clone(), reply.clone());
             self.refusals.push(Refusal::SettingStays { setting, value, wanted: to, reply });
         }
