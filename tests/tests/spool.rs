@@ -208,6 +208,7 @@ fn with_link(
             folder: folder.path().to_owned(),
             budget: spool::Budget::new(max_bytes),
             memory_bytes: 1 << 20,
+            ..spool::Config::default()
         };
         let config = link::Config { spool, ..link::Config::new(Announce::unseen("test", None)) };
         let mut link = Link::start(source.url().parse()?, config, None);

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use super::change::Form;
 use super::ids::{ById, Id, IdSet, Ids, Owner};
 use super::ledger::Name;
+use super::mutant::lacks;
 use crate::command::{Collection, CommandTable};
 use crate::rdb::DataType;
 
@@ -175,7 +176,10 @@ impl Big {
             (self.expiry_is_wanted, self.expiry_touched) = (true, offset);
             return Touch::Elements;
         }
-        let Some(elements) = table.elements(args) else { return Touch::Whole };
+        let Some(elements) = table.elements(args) else {
+            let by_rank = table.original_name(args) == Some("zremrangebyrank");
+            return if by_rank && lacks("zremrangebyrank") { Touch::Elements } else { Touch::Whole };
+        };
         let data_type = match elements.collection {
             Collection::Hash => DataType::Hash,
             Collection::Set => DataType::Set,

@@ -6,6 +6,7 @@ use tokio::sync::watch;
 
 use super::attach::{AttachOptions, attach};
 use super::change::{BigValue, Cut, Sink};
+use super::mutant::lacks;
 use super::outlet::Outlet;
 use super::run::Run;
 use super::{Error, Options, Phase, Progress, Report};
@@ -95,6 +96,7 @@ impl Run {
     /// What everything adds up to.
     fn cut_off(&mut self) -> Result<Cut, Error> {
         let stream_db = self.ledger.stream_db().ok_or(Error::NoStreamDatabase)?;
+        let stream_db = if lacks("stream-database") { 0 } else { stream_db };
         let rdb_version = match self.rdb_version {
             Some(version) => version,
             // Functions are read on every server that is newer, and their dump says it.

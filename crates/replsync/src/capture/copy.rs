@@ -6,6 +6,7 @@ use super::big::{Big, Reading};
 use super::change::{Change, Form, Value};
 use super::dialect::{Commands, Dialect, Expiry, Replies, expires, expiring_hashes, refused};
 use super::ids::{Id, Owner};
+use super::mutant::lacks;
 use super::run::Run;
 use super::{Error, parts};
 use crate::psync::ReplId;
@@ -72,17 +73,12 @@ impl Batch {
         for item in &self.items {
             match item {
                 Item::Text(_, key) => {
-                    if self.asks_expiries {
-                        dialect.ask_expiry(&mut out, key);
-                    }
-                    out.add(&[b"GETRANGE", key, b"0", last.as_bytes()]);
+                    let value: [&[u8]; 4] = [b"GETRANGE", key, b"0", last.as_bytes()];
+                    ask_value(&mut out, dialect, self.asks_expiries, key, &value);
                 }
                 Item::Size(_, key) => out.add(&[b"MEMORY", b"USAGE", key]),
                 Item::Type(_, key, _) => out.add(&[b"TYPE", key]),
-                Item::Whole(_, key) => {
-                    dialect.ask_expiry(&mut out, key);
-                    out.add(&[b"DUMP", key]);
-                }
+                Item::Whole(_, key) => ask_value(&mut out, dialect, true, key, &[b"DUMP", key]),
                 Item::Functions => out.add(&[b"FUNCTION", b"DUMP"]),
                 Item::Scan(cursor) => {
                     out.add(&[b"SCAN", cursor, b"COUNT", self.page_len.to_string().as_bytes()])
@@ -115,6 +111,37 @@ impl Batch {
     }
 }
 
+/// Asks for a key's expiry, then for its value: a key whose time is over between the two is no value then, and never
+/// one without an expiry.
+fn ask_value(out: &mut Commands, dialect: &Dialect, asks_expiry: bool, key: &[u8], value: &[&[u8]]) {
+    let value_first = lacks("expiry-before-dump");
+    if value_first {
+        out.add(value);
+    }
+    if asks_expiry {
+        dialect.ask_expiry(out, key);
+    }
+    if !value_first {
+        out.add(value);
+    }
+}
+
+/// Reads what [`ask_value`] has asked for.
+fn value(
+    replies: &mut Replies,
+    dialect: &Dialect,
+    asks_expiry: bool,
+) -> Result<(Option<Expiry>, Reply), Error> {
+    if lacks("expiry-before-dump") {
+        let reply = replies.next()?;
+        let expiry = asks_expiry.then(|| dialect.expiry(replies)).transpose()?;
+        let unseen = |expiry| if expiry == Expiry::NoKey { Expiry::Never } else { expiry };
+        return Ok((expiry.map(unseen), reply));
+    }
+    let expiry = asks_expiry.then(|| dialect.expiry(replies)).transpose()?;
+    Ok((expiry, replies.next()?))
+}
+
 /// An answer whose offsets are known: `since` from the INFO before, `until` from the one behind.
 pub(super) struct Answered {
     pub batch: Batch,
@@ -131,6 +158,7 @@ impl Answered {
         let until = Replies::new(vec![replies.pop().ok_or_else(nonsense)?]).offset(replid)?;
         let mut all = Replies::new(replies);
         let since = all.offset(replid)?;
+        let since = if lacks("first-offset") { until } else { since };
         let keyspace = match all.next()? {
             Reply::Bulk(text) => text,
             Reply::Error(text) => return Err(refused("INFO keyspace", &text)),
@@ -166,11 +194,7 @@ impl Run {
         for item in batch.items {
             match item {
                 Item::Text(id, key) => {
-                    let expiry = match batch.asks_expiries {
-                        true => Some(self.dialect.expiry(&mut replies)?),
-                        false => None,
-                    };
-                    let reply = replies.next()?;
+                    let (expiry, reply) = value(&mut replies, &self.dialect, batch.asks_expiries)?;
                     self.settle_text(&place, id, key, expiry, reply, batch.text_bytes, expiries_unknown)?;
                 }
                 Item::Size(id, key) => match replies.next()? {
@@ -193,9 +217,8 @@ impl Run {
                     self.settle_type(&place, id, key, bytes, &text)?;
                 }
                 Item::Whole(id, key) => {
-                    let expiry = self.dialect.expiry(&mut replies)?;
-                    let reply = replies.next()?;
-                    self.settle_whole(&place, id, key, expiry, reply)?;
+                    let (expiry, reply) = value(&mut replies, &self.dialect, true)?;
+                    self.settle_whole(&place, id, key, expiry.unwrap_or(Expiry::Unclear), reply)?;
                 }
                 Item::Functions => match replies.next()? {
                     Reply::Bulk(payload) => {

@@ -22,6 +22,7 @@ use bytes::Bytes;
 use super::big::{Big, Touch};
 use super::change::Change;
 use super::ids::{ById, Id, IdSet, Ids, Owner};
+use super::mutant::lacks;
 use crate::command::{Class, CommandTable, KeyIndices, Touched};
 use crate::resp::StreamCommand;
 
@@ -294,6 +295,7 @@ impl Ledger {
                     self.touch(space, table, command, at);
                 }
             }
+            Touched::Unknown if lacks("unknown-commands") => {}
             Touched::Unknown => {
                 let name: Vec<u8> = command.name().iter().take(40).copied().collect();
                 self.everything(&String::from_utf8_lossy(&name).to_uppercase());
@@ -341,7 +343,9 @@ impl Ledger {
             }
             return;
         }
-        self.mark(space, id, key);
+        if !lacks("recopy-dirty") {
+            self.mark(space, id, key);
+        }
     }
 
     /// Makes a key dirty.
@@ -381,7 +385,7 @@ impl Ledger {
     }
 
     fn swap(&mut self, a: u32, b: u32) {
-        if a == b {
+        if a == b || lacks("swapdb") {
             return;
         }
         if self.discover.is_some() {

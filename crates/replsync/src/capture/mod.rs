@@ -30,6 +30,7 @@ mod error;
 mod guess;
 mod ids;
 mod ledger;
+mod mutant;
 mod names;
 mod options;
 mod outlet;

@@ -13,6 +13,7 @@ use super::dialect::Dialect;
 use super::guess::Guess;
 use super::ids::{Id, Ids, Owner};
 use super::ledger::{Ledger, Name, Scan};
+use super::mutant::lacks;
 use super::names::Names;
 use super::outlet::Outlet;
 use super::wire::{Answer, Request, Wire};
@@ -676,7 +677,7 @@ impl Run {
 
 /// Sets the connection up that keys are read from.
 async fn prepare(copying: &mut Client, import_source: bool) -> Result<(), Error> {
-    if import_source {
+    if import_source && !lacks("import-source") {
         copying.ask(&["CLIENT", "IMPORT-SOURCE", "ON"]).await?;
     }
     // Since 7.2; before, DUMP counts as use.
