@@ -538,3 +538,6 @@ impl Ledger {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
