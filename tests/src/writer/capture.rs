@@ -180,7 +180,12 @@ impl Commands {
         let (zset, list, set) = (self.key("zset"), self.key("list"), self.key("set"));
         match self.rng.u8(..5) {
             0 => self.add(&["ZREMRANGEBYRANK", &zset, "0", "0"]),
-            1 => self.add(&["ZREMRANGEBYLEX", &zset, "[a", "[n"]),
+            1 => {
+                // Where scores differ, what it removes depends on how the set lies in memory.
+                let (equal, word) = (self.key("equal"), self.word());
+                self.add(&["ZADD", &equal, "0", &word, "0", "m"]);
+                self.add(&["ZREMRANGEBYLEX", &equal, "[a", "[m"]);
+            }
             2 => self.add(&["LTRIM", &list, "1", "-1"]),
             3 => self.add(&["SPOP", &set, "2"]),
             _ => self.add(&["ZPOPMAX", &zset]),
