@@ -248,7 +248,7 @@ impl Run {
                 }
                 Item::Expiry(big) => {
                     let expiry = self.dialect.expiry(&mut replies)?;
-                    let is_void = self.ledger.is_void(batch.db, since);
+                    let is_void = self.ledger.is_void(batch.db, batch.space, since);
                     if let Some(big) = self.ledger.big(big) {
                         match is_void || expiry == Expiry::Unclear {
                             true => big.expiry_is_asked = false,
@@ -438,7 +438,7 @@ impl Run {
         fields: bool,
     ) -> Result<(), Error> {
         let reply = replies.next()?;
-        let is_void = self.ledger.is_void(place.db, place.since);
+        let is_void = self.ledger.is_void(place.db, place.space, place.since);
         let Some(big) = self.ledger.big(number) else { return Ok(()) };
         if matches!(&reply, Reply::Error(text) if text.starts_with(b"WRONGTYPE")) || is_void {
             big.page_is_settled();

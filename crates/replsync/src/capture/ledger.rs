@@ -430,7 +430,7 @@ impl Ledger {
     /// dirty; if not, it is, and its name is among the [names](Self::take_names).
     pub fn settle(&mut self, db: u32, space: u32, id: Id, key: &Bytes, since: u64) -> bool {
         let touched = self.in_flight.remove(&id).unwrap_or(u64::MAX);
-        let is_void = self.void.get(&db).is_some_and(|void| *void > since);
+        let is_void = self.is_void(db, space, since);
         let Some(kept) = self.spaces.get_mut(&space) else { return false };
         if is_void || touched > since {
             kept.dirty.insert(id);
@@ -468,7 +468,7 @@ impl Ledger {
     /// The same for a page of names that SCAN gave from `db` after `since`: where it goes on. False when the page is
     /// of no worth, because the database has got another space.
     pub fn scanned(&mut self, db: u32, space: u32, since: u64, cursor: Bytes) -> bool {
-        if self.void.get(&db).is_some_and(|void| *void > since) {
+        if self.is_void(db, space, since) {
             return false;
         }
         let Some(space) = self.spaces.get_mut(&space) else { return false };
@@ -488,7 +488,8 @@ impl Ledger {
     /// The same for an element of a big value.
     pub fn settle_element(&mut self, big: u32, id: Id, element: &Bytes, db: u32, since: u64) -> bool {
         let touched = self.in_flight.remove(&id).unwrap_or(u64::MAX);
-        let is_void = self.void.get(&db).is_some_and(|void| *void > since);
+        let Some(space) = self.big(big).map(|big| big.space) else { return false };
+        let is_void = self.is_void(db, space, since);
         let Some(kept) = self.big(big) else { return false };
         if is_void || touched > since {
             kept.mark(id);
@@ -499,9 +500,10 @@ impl Ledger {
         true
     }
 
-    /// Whether what was read from `db` after `since` is of worth at all.
-    pub fn is_void(&self, db: u32, since: u64) -> bool {
-        self.void.get(&db).is_some_and(|void| *void > since)
+    /// Whether what was read from `db` after `since`, for a space, is of no worth: another space was there. It may have
+    /// come before `since`, and not have been heard of yet when the request was made.
+    pub fn is_void(&self, db: u32, space: u32, since: u64) -> bool {
+        self.void.get(&db).is_some_and(|void| *void > since) || self.dbs.get(&db) != Some(&space)
     }
 
     /// A key is big from now on: it was found to be a `form` when it was asked for. `since` is the offset of that.
