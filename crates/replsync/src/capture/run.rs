@@ -485,7 +485,7 @@ impl Run {
         };
         for (number, queue) in &mut self.field_expiries {
             let Some(big) = self.ledger.big(*number) else { continue };
-            if big.space != batch.space || !has_room(batch) {
+            if big.space != batch.space || queue.is_empty() || !has_room(batch) {
                 continue;
             }
             let count = queue.len().min(self.batch_keys.max(64));
@@ -494,7 +494,7 @@ impl Run {
         }
         for (number, queue) in &mut self.elements {
             let Some(big) = self.ledger.big(*number) else { continue };
-            if big.space != batch.space || !has_room(batch) {
+            if big.space != batch.space || queue.is_empty() || !has_room(batch) {
                 continue;
             }
             self.element_types.insert(*number, big.data_type);
