@@ -355,6 +355,13 @@ impl Run {
         self.elements.retain(|big, queue| !queue.is_empty() && ledger.big(*big).is_some());
         self.field_expiries.retain(|big, queue| !queue.is_empty() && ledger.big(*big).is_some());
         active.retain(|big| ledger.big(*big).is_some_and(|big| !big.is_complete()));
+        // One that was complete may have its expiry to be asked for again.
+        let again = ledger.bigs().filter(|big| big.wants_expiry()).map(|big| big.number);
+        for big in again.collect::<Vec<_>>() {
+            if !active.contains(&big) {
+                active.push_back(big);
+            }
+        }
         let mut bigs = self.field_expiries.keys().chain(self.elements.keys()).copied().collect::<Vec<_>>();
         let idle = |big: &u32| {
             ledger.big(*big).is_some_and(|big| big.has_page() && !big.is_busy || big.wants_expiry())
