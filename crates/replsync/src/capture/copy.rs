@@ -380,7 +380,7 @@ impl Run {
             Some(data_type) => {
                 let (space, name) = (place.space, key.clone());
                 let make = |number| Big::new(number, space, name, data_type);
-                if let Some(big) = self.ledger.begin_big(place.space, id, &key, make) {
+                if let Some(big) = self.ledger.begin_big(place.db, place.space, id, &key, place.since, make) {
                     self.active.push_back(big);
                     self.stats.big_values += 1;
                 }

@@ -506,17 +506,26 @@ impl Ledger {
         self.void.get(&db).is_some_and(|void| *void > since) || self.dbs.get(&db) != Some(&space)
     }
 
-    /// A key is big from now on: it was found to be a `form` when it was asked for. `since` is the offset of that.
+    /// A key that was asked for what it is, from `db` after `since`, is big from now on; `None` when that does not hold
+    /// (then it is dirty), or when it is read in parts already: its name may have been asked for twice.
     pub fn begin_big(
         &mut self,
+        db: u32,
         space: u32,
         id: Id,
         key: &Bytes,
+        since: u64,
         make: impl FnOnce(u32) -> Big,
     ) -> Option<u32> {
-        let kept = self.spaces.get_mut(&space)?;
-        kept.dirty.remove(id);
-        self.in_flight.remove(&id);
+        if self.bigs.contains_key(&id) {
+            self.in_flight.remove(&id);
+            return None;
+        }
+        // What was deleted meanwhile would be read as an empty value.
+        if !self.settle(db, space, id, key, since) {
+            *self.restarts.entry(id).or_insert(0) += 1;
+            return None;
+        }
         let number = self.next_big;
         self.next_big += 1;
         self.bigs.insert(id, make(number));
