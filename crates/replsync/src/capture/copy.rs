@@ -511,11 +511,10 @@ impl Run {
             return Err(replies.nonsense("elements"));
         };
         let bodies = parts::elements(replies, &self.dialect, data_type, &elements, fields_asked)?;
-        if self.ledger.big(number).is_none() {
-            return Ok(());
-        }
-        let Some(bodies) = bodies else {
-            // Another type by now.
+        let is_there = self.ledger.big(number).is_some();
+        let Some(bodies) = bodies.filter(|_| is_there) else {
+            elements.iter().for_each(|(id, _)| self.ledger.forget(*id));
+            // Of another type by now, if it is there.
             self.ledger.restart_big(number);
             return Ok(());
         };

@@ -426,6 +426,11 @@ impl Ledger {
         self.in_flight.entry(id).or_insert(0);
     }
 
+    /// What was asked for, or was to be asked more about, belonged to a space or a big value that is no more.
+    pub fn forget(&mut self, id: Id) {
+        self.in_flight.remove(&id);
+    }
+
     /// Whether a copy of a key that was read from `db` after offset `since` holds now. If it does, the key is no longer
     /// dirty; if not, it is, and its name is among the [names](Self::take_names).
     pub fn settle(&mut self, db: u32, space: u32, id: Id, key: &Bytes, since: u64) -> bool {

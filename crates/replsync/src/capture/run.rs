@@ -52,6 +52,13 @@ pub(super) struct Queue {
 }
 
 impl Queue {
+    /// What was asked about and is to be asked more about.
+    fn begun(&self) -> impl Iterator<Item = Id> {
+        let sizes = self.sizes.iter().map(|(id, _)| *id);
+        let others = self.types.iter().chain(&self.wholes).map(|(id, ..)| *id);
+        sizes.chain(others)
+    }
+
     fn len(&self) -> usize {
         self.first.len() + self.sizes.len() + self.types.len() + self.wholes.len()
     }
@@ -337,8 +344,9 @@ impl Run {
 
     /// A space of which something can be asked, the one with the most first.
     fn next_space(&mut self) -> Option<u32> {
+        self.forget_what_is_gone();
         let ledger = &self.ledger;
-        self.queues.retain(|space, queue| queue.len() > 0 && ledger.space(*space).is_some());
+        self.queues.retain(|_, queue| queue.len() > 0);
         let busiest = self.queues.iter().max_by_key(|(_, queue)| queue.len()).map(|(space, _)| *space);
         if busiest.is_some() {
             return busiest;
@@ -348,6 +356,26 @@ impl Run {
             return Some(space);
         }
         self.next_big_space()
+    }
+
+    /// What waits to be asked more about is in flight until it is settled, which never comes once its space or its big
+    /// value is gone.
+    fn forget_what_is_gone(&mut self) {
+        let ledger = &mut self.ledger;
+        self.queues.retain(|space, queue| {
+            let is_there = ledger.space(*space).is_some();
+            if !is_there {
+                queue.begun().for_each(|id| ledger.forget(id));
+            }
+            is_there
+        });
+        self.field_expiries.retain(|big, queue| {
+            let is_there = ledger.big(*big).is_some();
+            if !is_there {
+                queue.iter().for_each(|(id, ..)| ledger.forget(*id));
+            }
+            is_there
+        });
     }
 
     fn next_big_space(&mut self) -> Option<u32> {
