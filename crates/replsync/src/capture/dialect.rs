@@ -14,6 +14,8 @@ pub(super) struct Dialect {
     pub is_seven: bool,
     /// ZMSCORE and SMISMEMBER.
     pub asks_many: bool,
+    /// CLIENT PAUSE … WRITE.
+    pub pauses_writes: bool,
     /// Fields with expiries.
     pub field_expiries: bool,
 }
@@ -23,6 +25,7 @@ impl Dialect {
         Self {
             is_seven: server.has((7, 0), None),
             asks_many: server.has((6, 2), None),
+            pauses_writes: server.has((6, 2), None),
             field_expiries: server.has((7, 4), Some((9, 0))),
         }
     }

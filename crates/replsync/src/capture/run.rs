@@ -159,6 +159,8 @@ impl Run {
     ) -> Result<Self, Error> {
         let server = attached.info.server;
         let dialect = Dialect::of(server);
+        let max_pause = options.max_pause.filter(|_| dialect.pauses_writes);
+        let options = Options { max_pause, ..options };
         let mut control = Client::connect(source, options.timeout).await?;
         let mut table = CommandTable::read(&control.ask(&["COMMAND"]).await?, server)?;
         let names = table.names();
