@@ -14,6 +14,7 @@ pub mod failing_fs;
 pub mod fake;
 pub mod fill;
 pub mod gate;
+pub mod hanging_fs;
 pub mod job;
 pub mod load;
 pub mod node;

@@ -13,6 +13,7 @@ use replsync::psync::Announce;
 use replsync::spool;
 use replsync_tests::client::{Batch, text};
 use replsync_tests::contents::{compare, report};
+use replsync_tests::hanging_fs::HangingFs;
 use replsync_tests::node::Node;
 use replsync_tests::server::TestServer;
 use replsync_tests::settle::pass_mark;
@@ -192,6 +193,106 @@ fn a_full_spool_ends_the_job() -> Result<()> {
     target.resume();
     outcome.assert(5, &["is full", &folder_text, "--spool-max-bytes", "still shifted"]);
     assert_eq!(files(folder.path())?, 0);
+    Ok(())
+}
+
+/// The disk hangs while the target stands still and clients go on writing: the link ends, soon, and the source holds
+/// little for us until then.
+#[test]
+fn a_disk_that_stands_still_frees_the_source() -> Result<()> {
+    let (source, target) = (TestServer::start("redis-7.4", &[]), TestServer::start("redis-7.4", &[]));
+    let fs = HangingFs::mount()?;
+    source.client(0).words("SET a 1")?;
+    let mut node = following_in(&source, &target, fs.folder())?;
+    target.pause();
+    write(&source, 20)?;
+    wait_for_spool_of(&source, PATIENCE)?;
+    fs.hang();
+    let (hung, mut unread_bytes_max, mut written_mb) = (Instant::now(), 0, 0);
+    while source.info_number("connected_slaves") > 0 {
+        ensure!(hung.elapsed() < PATIENCE, "the link is still there: {}", node.stderr());
+        put_mb(&source, written_mb)?;
+        written_mb += 1;
+        unread_bytes_max = unread_bytes(&source)?.max(unread_bytes_max);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    println!(
+        "the link was gone after {:.1} s and {written_mb} MB; the source held at most {} KiB for it; {} calls hang",
+        hung.elapsed().as_secs_f32(),
+        unread_bytes_max >> 10,
+        fs.waiting()
+    );
+    assert!(fs.waiting() > 0, "nothing hangs");
+    assert!(hung.elapsed() < Duration::from_secs(20), "{:?}", hung.elapsed());
+    assert!(unread_bytes_max < 64 << 20, "{unread_bytes_max}");
+    // The process says why, also while the kernel holds one of its threads.
+    let deadline = Instant::now() + PATIENCE;
+    while !node.stderr().contains("stands still") {
+        ensure!(Instant::now() < deadline, "it does not say why: {}", node.stderr());
+        node.is_running()?;
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    fs.go_on();
+    let outcome = node.wait(PATIENCE)?;
+    target.resume();
+    outcome.assert(5, &["stands still", &fs.folder().display().to_string(), "--spool", "still shifted"]);
+    Ok(())
+}
+
+/// A disk that hangs for less than it may costs nothing.
+#[test]
+fn a_disk_that_hangs_for_a_moment_is_waited_for() -> Result<()> {
+    let (source, target) = (TestServer::start("redis-7.4", &[]), TestServer::start("redis-7.4", &[]));
+    let fs = HangingFs::mount()?;
+    source.client(0).words("SET a 1")?;
+    let node = following_in(&source, &target, fs.folder())?;
+    target.pause();
+    write(&source, 10)?;
+    wait_for_spool_of(&source, PATIENCE)?;
+    fs.hang();
+    write(&source, 8)?;
+    std::thread::sleep(Duration::from_secs(2));
+    assert!(fs.waiting() > 0, "nothing hangs");
+    fs.go_on();
+    write(&source, 10)?;
+    target.resume();
+    pass_mark(&source.url(), &target.url(), PATIENCE, || Ok(()))?;
+    node.signal("TERM");
+    let outcome = node.wait(PATIENCE)?;
+    outcome.assert(4, &[]);
+    assert_eq!(outcome.json()?["reconnects"], 0);
+    let differences = compare(&source.url(), &target.url())?;
+    assert!(differences.is_empty(), "{}", report(&differences));
+    Ok(())
+}
+
+/// Starts a migration with that folder for the spool, and waits until it follows.
+fn following_in(source: &TestServer, target: &TestServer, folder: &Path) -> Result<Node> {
+    let folder = folder.display().to_string();
+    let node = Node::start(&["migrate", &source.url(), &target.url(), "--spool", &folder, "--json"])?;
+    for _ in 0..2 {
+        pass_mark(&source.url(), &target.url(), PATIENCE, || Ok(()))?;
+    }
+    Ok(node)
+}
+
+/// Waits until all is read from the source: it is in the spool.
+fn wait_for_spool_of(source: &TestServer, patience: Duration) -> Result<()> {
+    let deadline = Instant::now() + patience;
+    while unread_bytes(source)? > 1 << 20 {
+        ensure!(Instant::now() < deadline, "it is not read");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
+/// Writes a megabyte, whether somebody reads it or not.
+fn put_mb(source: &TestServer, number: usize) -> Result<()> {
+    let mut batch = Batch::default();
+    for part in 0..1000 {
+        batch.add(&["SET", &format!("more:{part}"), &format!("{number:1000}")]);
+    }
+    source.client(3).send_all(batch)?;
     Ok(())
 }
 
