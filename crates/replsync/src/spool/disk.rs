@@ -24,7 +24,7 @@ pub(super) struct Shared<T: Item> {
     state: Mutex<State<T>>,
     /// Tells the receiver that there is something to see.
     pub(super) arrived: Notify,
-    /// Tells the sender that it is closed, or that something was written.
+    /// Tells the sender that it is closed, or that less waits to be written.
     pub(super) left: Notify,
     /// Tell the threads that there is something to do.
     pub(super) to_write: Condvar,

@@ -76,7 +76,7 @@ impl<T: Item> Sender<T> {
                 if state.closed {
                     return Err(Closed);
                 }
-                if state.waiting_bytes() <= self.shared.config.write_behind_bytes {
+                if state.has_room(&self.shared) {
                     return Ok(());
                 }
             }

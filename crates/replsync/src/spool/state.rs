@@ -194,7 +194,11 @@ impl<T: Item> State<T> {
         // It was not written yet, and need not be.
         match self.behind.pop_front() {
             Some(Behind { item, cost_bytes, disk_bytes }) => {
+                let had_room = self.has_room(shared);
                 self.behind_less(cost_bytes, shared);
+                if !had_room && self.has_room(shared) {
+                    shared.left.notify_one();
+                }
                 shared.give_back(disk_bytes);
                 Next::Item(item)
             }
@@ -225,6 +229,11 @@ impl<T: Item> State<T> {
     /// What costs memory until it is written.
     pub(super) fn waiting_bytes(&self) -> usize {
         self.behind_bytes + self.writing.unwrap_or(0)
+    }
+
+    /// Whether more may wait to be written.
+    pub(super) fn has_room(&self, shared: &Shared<T>) -> bool {
+        self.waiting_bytes() <= shared.config.write_behind_bytes
     }
 
     /// Whether the disk may hold anything up.

@@ -240,6 +240,7 @@ async fn what_the_disk_makes_of_it_is_named() {
     let (mut sender, mut receiver) = queue(folder.config(0));
     sender.send(bytes(1, 0)).unwrap();
     sender.send(Thing::Bytes(b"nonsense".to_vec())).unwrap();
+    file(&receiver);
     receiver.recv().await.unwrap();
     assert!(matches!(receiver.recv().await, Err(Error::Corrupt { .. })));
 }
@@ -435,6 +436,63 @@ fn what_is_dropped_while_it_is_read_or_written_does_not_come_out() {
     drop(reading);
     shared.lock().garbage.clear();
     assert_eq!((shared.gauge.bytes(), files_open(&folder.0)), (0, 0));
+}
+
+/// A disk that does not write for now; the steps of the sender without its threads.
+#[tokio::test]
+async fn a_sender_that_waits_for_room_hears_of_it() {
+    let folder = Folder::new("room");
+    let config = Config { write_behind_bytes: 1_000, ..folder.config(0) };
+    let shared = Shared::new(config, 1 << 20);
+    let heard = || timeout(Duration::from_millis(5), shared.left.notified());
+    for number in 0..10 {
+        shared.lock().add(bytes(200, number), &shared).unwrap();
+    }
+    assert!(!shared.lock().has_room(&shared));
+    assert!(heard().await.is_err());
+    while !shared.lock().has_room(&shared) {
+        assert!(matches!(shared.lock().next(&shared), Next::Item(_)));
+    }
+    assert!(heard().await.is_ok(), "what the receiver takes before it is written makes room");
+}
+
+/// A call that does not return, as the threads would make it.
+#[tokio::test]
+async fn a_disk_that_stands_still_is_an_error() {
+    let folder = Folder::new("still");
+    let stall_timeout = Duration::from_millis(200);
+    let config = Config { write_behind_bytes: 1_000, stall_timeout, ..folder.config(0) };
+    for (count, patient, is_read, words) in [
+        (3, true, false, ["a write has not returned for", "--spool"]),
+        (3, true, true, ["a read has not returned for", "--spool"]),
+        (30, true, false, ["a write has not returned for", "--spool"]),
+        (30, false, false, ["too slow", "--spool"]),
+    ] {
+        let shared = Shared::new(config.clone(), 1 << 20);
+        for number in 0..count {
+            shared.lock().add(bytes(200, number), &shared).unwrap();
+        }
+        match is_read {
+            true => shared.read_pulse.beat(),
+            false => shared.write_pulse.beat(),
+        }
+        let (began, mut waited) = (Instant::now(), Duration::ZERO);
+        while !shared.lock().closed {
+            assert!(waited < Duration::from_secs(10));
+            tokio::time::sleep(shared.look_every()).await;
+            if !patient {
+                shared.write_pulse.beat(); // it writes, slowly
+            }
+            shared.look_at_disk(patient);
+            waited = began.elapsed();
+        }
+        let limit = if count == 30 && patient { stall_timeout / 10 } else { stall_timeout };
+        assert!(waited >= limit, "{waited:?}");
+        let said = shared.lock().failure.take().unwrap().to_string();
+        for words in words.into_iter().chain([&*folder.0.display().to_string()]) {
+            assert!(said.contains(words), "{said}");
+        }
+    }
 }
 
 /// The same in threads of their own.
