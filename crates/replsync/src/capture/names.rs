@@ -39,7 +39,7 @@ impl Names {
         if self.fresh.len() >= CHUNK {
             let chunk = std::mem::take(&mut self.fresh);
             let count = chunk.len() as u64;
-            if self.sender.send(chunk).is_err() {
+            if self.sender.room(true).await.is_err() || self.sender.send(chunk).is_err() {
                 return Err(self.receiver.failure().await);
             }
             self.waiting += count;

@@ -66,26 +66,38 @@ impl Outlet {
     /// Hands changes on; waits while the sink is behind.
     pub async fn send(&mut self, changes: Vec<Change>) -> Result<(), Error> {
         let cost = changes.iter().map(Change::cost_bytes).sum();
-        match self.sender.send(Message::Changes(changes), cost).await {
-            true => Ok(()),
-            false => Err(self.failure().await),
-        }
+        self.hand(Message::Changes(changes), cost).await
     }
 
     /// Hands on the cut, the last thing that is said.
     pub async fn finish(&mut self, cut: Cut) -> Result<(), Error> {
-        match self.sender.send(Message::Cut(Box::new(cut)), 0).await {
-            true => Ok(()),
-            false => Err(self.failure().await),
+        self.hand(Message::Cut(Box::new(cut)), 0).await
+    }
+
+    /// A sink that is behind is waited for, one whose disk stands still is not.
+    async fn hand(&mut self, message: Message, cost: usize) -> Result<(), Error> {
+        tokio::select! {
+            biased;
+            taken = self.sender.send(message, cost) => match taken {
+                true => Ok(()),
+                false => Err(self.failure().await),
+            },
+            error = self.gauge.stalled() => Err(error.into()),
         }
     }
 
-    /// Waits for the sink to fail.
+    /// Waits for the sink to fail, or its disk to stand still.
     pub async fn failure(&mut self) -> Error {
-        match (&mut self.failed).await {
-            Ok(error) => error,
-            // It has ended well, or panicked: then nothing comes out of it, which is seen.
-            Err(_) => std::future::pending().await,
+        let failed = async {
+            match (&mut self.failed).await {
+                Ok(error) => error,
+                // It has ended well, or panicked: then nothing comes out of it, which is seen.
+                Err(_) => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            error = failed => error,
+            error = self.gauge.stalled() => error.into(),
         }
     }
 

@@ -8,11 +8,13 @@
 //! or a page of zeros, is found as well as a flipped bit.
 
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::budget::Share;
+use super::pulse::Watched;
 use super::{Config, Error, Role, file};
 use crate::checksum::Crc64;
 
@@ -21,19 +23,22 @@ const CRC_LEN: usize = 8;
 /// A file of blocks that is made when the first one is written.
 #[derive(Debug)]
 pub(super) struct Sealed {
-    folder: PathBuf,
     role: Role,
     /// No other file of this process has it.
     number: u64,
     file: Option<File>,
     share: Share,
+    config: Config,
+    /// Since when it waits for the disk.
+    watched: Option<Arc<Watched>>,
 }
 
 impl Sealed {
     pub(super) fn new(config: &Config, role: Role) -> Self {
         static NUMBERS: AtomicU64 = AtomicU64::new(1);
         let number = NUMBERS.fetch_add(1, Relaxed);
-        Self { folder: config.folder.clone(), role, number, file: None, share: Share::new(&config.budget) }
+        let (config, share) = (config.clone(), Share::new(&config.budget));
+        Self { role, number, file: None, share, config, watched: None }
     }
 
     /// How much of the file a payload of that length takes.
@@ -43,7 +48,7 @@ impl Sealed {
 
     /// Takes so much of the budget.
     pub(super) fn take(&mut self, bytes: u64) -> Result<(), Error> {
-        self.share.take(bytes, &self.folder)
+        self.share.take(bytes, &self.config.folder)
     }
 
     /// Goes on with what another file had taken.
@@ -53,27 +58,43 @@ impl Sealed {
 
     /// Writes a block at that byte of the file; its room was taken from the budget.
     pub(super) fn write(&mut self, payload: &mut Vec<u8>, at: u64) -> Result<(), Error> {
-        let file = match &mut self.file {
-            Some(file) => file,
-            none => none.insert(file::create(&self.folder)?),
-        };
         payload.extend(seal(payload, self.number, at).to_le_bytes());
-        let written = file.write_all_at(payload, at);
+        let written = self.write_all(payload, at);
         let block_bytes = payload.len() as u64;
         payload.truncate(payload.len() - CRC_LEN);
-        written.map_err(|source| Error::write(&self.folder, self.share.bytes(), block_bytes, source))
+        written?.map_err(|source| {
+            let spooled_bytes = self.config.budget.gauge().bytes();
+            Error::write(&self.config.folder, spooled_bytes, block_bytes, source)
+        })
+    }
+
+    fn write_all(&mut self, bytes: &[u8], at: u64) -> Result<io::Result<()>, Error> {
+        let watched = self.watched.get_or_insert_with(|| self.config.budget.gauge().watch(&self.config));
+        watched.write.beat();
+        let file = match &mut self.file {
+            Some(file) => Ok(file),
+            none => file::create(&self.config.folder).map(|file| none.insert(file)),
+        };
+        let written = file.map(|file| file.write_all_at(bytes, at));
+        watched.write.rest();
+        written
     }
 
     /// Reads the block at that byte, whose payload has that length.
     pub(super) fn read(&self, payload: &mut Vec<u8>, len: usize, at: u64) -> Result<(), Error> {
-        let (folder, role) = (self.folder.clone(), self.role);
+        let (folder, role) = (&self.config.folder, self.role);
         payload.resize(len + CRC_LEN, 0);
-        let read = match &self.file {
-            Some(file) => file.read_exact_at(payload, at),
-            None => Err(std::io::ErrorKind::UnexpectedEof.into()),
+        let read = match (&self.file, &self.watched) {
+            (Some(file), Some(watched)) => {
+                watched.read.beat();
+                let read = file.read_exact_at(payload, at);
+                watched.read.rest();
+                read
+            }
+            _ => Err(io::ErrorKind::UnexpectedEof.into()),
         };
         if let Err(source) = read {
-            return Err(Error::Read { folder, role, at, source });
+            return Err(Error::Read { folder: folder.clone(), role, at, source });
         }
         let mut expected = [0; CRC_LEN];
         expected.copy_from_slice(&payload[len..]);
@@ -81,7 +102,7 @@ impl Sealed {
         let (expected, found) = (u64::from_le_bytes(expected), seal(payload, self.number, at));
         if found != expected {
             let what = format!("the checksum of its block is {found:016x} instead of {expected:016x}");
-            return Err(Error::Corrupt { folder, role, at, what });
+            return Err(Error::Corrupt { folder: folder.clone(), role, at, what });
         }
         Ok(())
     }
@@ -90,6 +111,12 @@ impl Sealed {
     #[cfg(test)]
     pub(super) fn file(&self) -> Option<&File> {
         self.file.as_ref()
+    }
+
+    /// For tests to stand still.
+    #[cfg(test)]
+    pub(super) fn watched(&self) -> Option<Arc<Watched>> {
+        self.watched.clone()
     }
 }
 
@@ -259,6 +286,6 @@ impl Reader {
     pub(super) fn corrupt(&self, what: &str) -> Error {
         let Writer { file, block_bytes, .. } = &self.written;
         let at = self.next.saturating_sub(1) * Sealed::block_len(*block_bytes);
-        Error::Corrupt { folder: file.folder.clone(), role: file.role, at, what: what.to_owned() }
+        Error::Corrupt { folder: file.config.folder.clone(), role: file.role, at, what: what.to_owned() }
     }
 }

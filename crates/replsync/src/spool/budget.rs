@@ -68,10 +68,6 @@ impl Share {
         self.bytes += bytes;
         Ok(())
     }
-
-    pub(super) fn bytes(&self) -> u64 {
-        self.bytes
-    }
 }
 
 impl Drop for Share {

@@ -35,7 +35,8 @@ const SORT_BYTES: usize = 64 << 20;
 /// On disk a record takes four bytes beside its body, and 56 in the index until `latest` is done. A log holds two
 /// files open, a third one during `latest`. Dropping it gives all back to the budget and to the file system.
 ///
-/// Writing waits where the disk makes it wait: a log belongs on a thread that may.
+/// Writing waits where the disk makes it wait: a log belongs on a thread that may, and somebody else looks whether the
+/// disk [stands still](super::Gauge::stalled).
 #[derive(Debug)]
 pub struct Log {
     config: Config,

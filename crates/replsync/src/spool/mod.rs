@@ -32,11 +32,13 @@ mod segment;
 mod state;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::BytesMut;
+
+use pulse::Watched;
 
 pub use budget::{Budget, check_space};
 pub use error::{Error, Role};
@@ -106,7 +108,12 @@ pub struct Gauge(Arc<Levels>);
 struct Levels {
     bytes: AtomicU64,
     bytes_max: AtomicU64,
+    /// Logs that have files.
+    watched: Mutex<Vec<Weak<Watched>>>,
 }
+
+/// How often a disk is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 impl Gauge {
     /// Bytes that wait on disk now, or are about to be written there.
@@ -117,6 +124,33 @@ impl Gauge {
     /// The most that ever waited there.
     pub fn bytes_max(&self) -> u64 {
         self.0.bytes_max.load(Relaxed)
+    }
+
+    /// Waits until a write or a read of one of the [logs](Log) that share the account has not returned for
+    /// `stall_timeout`. Whoever writes a log waits where the disk makes it wait, so that another one has to look.
+    pub async fn stalled(&self) -> Error {
+        loop {
+            let stall = self.watched().iter().filter_map(Weak::upgrade).find_map(|watched| watched.stall());
+            if let Some(error) = stall {
+                return error;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    fn watch(&self, config: &Config) -> Arc<Watched> {
+        let watched = Arc::new(Watched::new(config));
+        let mut all = self.watched();
+        if all.len() == all.capacity() {
+            all.retain(|watched| watched.strong_count() > 0);
+        }
+        all.push(Arc::downgrade(&watched));
+        watched
+    }
+
+    fn watched(&self) -> MutexGuard<'_, Vec<Weak<Watched>>> {
+        // Nothing in there panics half way.
+        self.0.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn add(&self, bytes: u64) {

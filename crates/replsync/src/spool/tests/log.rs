@@ -236,3 +236,28 @@ fn space_is_looked_at_before() {
     let config = Config { folder: "/no/such/folder".into(), ..config };
     assert!(matches!(check_space(&config, 1), Err(Error::Create { .. })));
 }
+
+/// A write that does not return, as the thread that writes a log would make it.
+#[tokio::test]
+async fn who_looks_at_a_log_sees_that_the_disk_stands_still() {
+    let folder = Folder::new("log-still");
+    let config = Config { stall_timeout: Duration::from_millis(100), ..folder.config(0) };
+    let gauge = config.budget.gauge();
+    let mut log = Log::of_sizes(&config, SMALL);
+    for id in 0..10 {
+        log.put(id, &[&[1; 100]], false).unwrap();
+    }
+    assert!(timeout(Duration::from_millis(300), gauge.stalled()).await.is_err(), "all has returned");
+    let watched = log.parts().0.sealed().watched().unwrap();
+    watched.write.beat();
+    let error = timeout(Duration::from_secs(20), gauge.stalled()).await.unwrap();
+    let said = error.to_string();
+    for words in ["a write has not returned for 0.", &folder.0.display().to_string(), "--spool"] {
+        assert!(said.contains(words), "{said}");
+    }
+    watched.write.rest();
+    watched.read.beat();
+    assert!(timeout(Duration::from_secs(20), gauge.stalled()).await.unwrap().to_string().contains("a read"));
+    drop((log, watched));
+    assert!(timeout(Duration::from_millis(300), gauge.stalled()).await.is_err(), "it is gone");
+}
