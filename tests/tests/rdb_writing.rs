@@ -423,8 +423,16 @@ fn streams_are_written_as_servers_do(name: &str) -> Result<()> {
     for number in 0..500 {
         conn.call(&["XADD", "even", "*", "n", &number.to_string()])?;
     }
+    // around the size at which the second entry gets a node of its own; before 6.2 only what the first takes counts
+    let edges: Vec<String> = (1000..1100).map(|len| format!("edge {len}")).collect();
+    for (key, len) in edges.iter().zip(1000..) {
+        conn.call(&["XADD", key, "1-1", "n", &"x".repeat(3000)])?;
+        conn.call(&["XADD", key, "1-2", "n", &"x".repeat(len)])?;
+    }
     let mut source = Source::new(&server)?;
-    for key in ["small", "even", "far"] {
+    let edges = if source.version.is_6_2() { &edges[..] } else { &[] };
+    let keys = ["small", "even", "far"].into_iter().chain(edges.iter().map(String::as_str));
+    for key in keys {
         let payload = bytes(source.call(&[b"DUMP", key.as_bytes()])?);
         let dumped = dump::parse(&payload)?;
         let (kind, raw) = source.stream(key.as_bytes())?;

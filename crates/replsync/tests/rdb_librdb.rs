@@ -274,8 +274,11 @@ fn some_text() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
+/// Two texts, a score, an expiry.
+type Texts = (Vec<u8>, Vec<u8>, f64, Option<u64>);
+
 /// A file of one key of each type, encoded, and what is to be read from it.
-fn encoded(texts: &[(Vec<u8>, Vec<u8>, f64, Option<u64>)]) -> (Vec<u8>, Vec<String>) {
+fn encoded(texts: &[Texts]) -> (Vec<u8>, Vec<String>) {
     let mut file = FileWriter::new(Vec::new(), Magic::Redis, 13);
     file.aux(b"redis-bits", b"64").unwrap();
     file.select(3).unwrap();
@@ -328,7 +331,7 @@ fn encoded(texts: &[(Vec<u8>, Vec<u8>, f64, Option<u64>)]) -> (Vec<u8>, Vec<Stri
     (file.finish().unwrap().out, lines)
 }
 
-fn encoded_stream(kind: Kind, texts: &[(Vec<u8>, Vec<u8>, f64, Option<u64>)]) -> (Vec<u8>, Vec<String>) {
+fn encoded_stream(kind: Kind, texts: &[Texts]) -> (Vec<u8>, Vec<String>) {
     let (mut nodes, mut bytes, mut lines) = (StreamNodes::default(), Vec::new(), Vec::new());
     let mut groups = StreamGroups::default();
     let id = |ms: usize| rdb::StreamId { ms: ms as u64, seq: 1 << (ms % 60) };

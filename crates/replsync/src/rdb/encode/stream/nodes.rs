@@ -38,7 +38,8 @@ pub struct NodesWritten {
     pub last_id: Option<StreamId>,
 }
 
-/// Makes nodes of entries, as a server does that is sent them one after the other.
+/// Makes nodes of entries, as a server does from 6.2 on that is sent them one after the other. (Older ones look at what
+/// is in a node and not at what comes, and take any node.)
 ///
 /// Source: `streamAppendItem` in `src/t_stream.c`.
 #[derive(Debug, Default)]
