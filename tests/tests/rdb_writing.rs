@@ -41,6 +41,9 @@ fn file_of(server: &TestServer, way: Way) -> Result<Vec<u8>> {
     for (at, db) in databases.iter().chain(&databases[..1]).enumerate() {
         source.conn.select(*db)?;
         file.select(*db)?;
+        if at < databases.len() {
+            file.resize(int(&source.conn.words("DBSIZE")?).context("DBSIZE")? as u64, 12)?;
+        }
         for (number, key) in source.keys()?.into_iter().enumerate() {
             let first_half = number % 2 == 0;
             let twice = *db == databases[0];
@@ -302,17 +305,15 @@ fn files_are_loaded(name: &str) -> Result<()> {
     let source = TestServer::start(name, &[]);
     fill(&source.url(), 1_500, SEED)?;
     odd_streams(&mut source.client(0))?;
+    odd_names(&mut source.client(9))?;
     std::thread::sleep(Duration::from_millis(400)); // what was to be gone soon is gone
+    // from 6.2 on a server looks into every value when told to
+    let checks: &[&str] = if source.version().is_6_2() { &["--sanitize-dump-payload", "yes"] } else { &[] };
     for way in [Way::Dumps, Way::Elements] {
         let file = file_of(&source, way)?;
         checked_by_redis_check_rdb(&source, &file)?;
         checked_by_us(&file)?;
-        let copy = TestServer::start_with(
-            name,
-            &Options::default()
-                .args(&["--sanitize-dump-payload", "yes"][..if source.version().is_6_2() { 2 } else { 0 }])
-                .rdb(&file),
-        );
+        let copy = TestServer::start_with(name, &Options::default().args(checks).rdb(&file));
         let differences = compare(&source.url(), &copy.url())?;
         assert!(differences.is_empty(), "{way:?}: {}", report(&differences));
         let digests = [&source, &copy].map(|server| debug_digest(&mut server.client(0)));
@@ -355,6 +356,42 @@ fn odd_streams(conn: &mut Conn) -> Result<()> {
     let large = "large ".repeat(100_000);
     conn.call(&["XADD", "odd", "*", "before", &large])?;
     conn.call(&["XADD", "odd", "*", "behind", "v"]).map(drop)
+}
+
+/// Names and values that are numbers, or nearly, and names that are long.
+fn odd_names(conn: &mut Conn) -> Result<()> {
+    let numbers = ["0", "12", "-12", "300", "-70000", "2147483647", "-2147483648"];
+    let nearly = ["2147483648", "007", "-0", "+1", "-", "1e3", "12345678901234567890"];
+    for name in numbers.into_iter().chain(nearly) {
+        conn.call(&["SET", name, name])?;
+        conn.call(&["HSET", "odd hash", name, name])?;
+        conn.call(&["SADD", "odd set", name])?;
+        conn.call(&["RPUSH", "odd list", name])?;
+        conn.call(&["ZADD", "odd zset", "1", name])?;
+    }
+    let long = "long ".repeat(30_000);
+    conn.call(&["SET", &long, &long])?;
+    conn.call(&["HSET", "odd hash", &long, &long]).map(drop)
+}
+
+/// What servers that evict keep of a key's use is taken over.
+fn hints_are_loaded(name: &str) -> Result<()> {
+    let mut about = Vec::new();
+    encode::idle(&mut about, 70_000);
+    encode::entry(&mut about, Some(4_102_444_800_000), Kind::String.type_byte(), b"idle", b"\x01v");
+    encode::freq(&mut about, 77);
+    encode::entry(&mut about, None, Kind::String.type_byte(), b"freq", b"\x01v");
+    let mut file = FileWriter::new(Vec::new(), Magic::Redis, 9);
+    file.encoded(&about)?;
+    let file = file.finish()?.out;
+    for (policy, ask) in [("allkeys-lru", "OBJECT IDLETIME idle"), ("allkeys-lfu", "OBJECT FREQ freq")] {
+        let options = Options::default().args(&["--maxmemory-policy", policy]).rdb(&file);
+        let server = TestServer::start_with(name, &options);
+        let answer = int(&server.client(0).words(ask)?).context("no number")?;
+        let expected = if policy == "allkeys-lru" { 70_000..70_100 } else { 77..78 };
+        assert!(expected.contains(&answer), "{ask}: {answer}");
+    }
+    Ok(())
 }
 
 fn checked_by_redis_check_rdb(server: &TestServer, file: &[u8]) -> Result<()> {
@@ -450,6 +487,8 @@ macro_rules! servers {
             use super::*;
             #[test]
             fn files_are_loaded() -> Result<()> { super::files_are_loaded($name) }
+            #[test]
+            fn hints_are_loaded() -> Result<()> { super::hints_are_loaded($name) }
             #[test]
             fn streams_are_written_as_servers_do() -> Result<()> { super::streams_are_written_as_servers_do($name) }
         })*
