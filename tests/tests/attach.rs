@@ -8,12 +8,14 @@ use anyhow::{Context, Result, bail, ensure};
 use replsync::capture::{
     Allowed, AttachError, AttachOptions, Attached, Caveat, Pause, Refusal, Warning, attach, writes_paused,
 };
-use replsync::endpoint::Endpoint;
+use replsync::endpoint::{Endpoint, Identity, Tls};
 use replsync::link::{self, Event, NotContinued};
-use replsync_tests::client::Conn;
+use replsync_tests::client::{Conn, array, bytes};
+use replsync_tests::doctor::{Said, doctor};
 use replsync_tests::fake;
 use replsync_tests::proxy::Proxy;
 use replsync_tests::server::{Options, TestServer};
+use replsync_tests::tls::Authority;
 
 const ALL: [&str; 11] = [
     "redis-5.0",
@@ -684,11 +686,11 @@ fn modules_that_keep_data_outside_of_keys_are_refused() -> Result<()> {
     let server = TestServer::start("redis-7.4", &args);
     let error = refused(&server.url())?;
     let AttachError::Refused(Refusal::ModuleData(names)) = &error else { bail!("{error:?}") };
-    ensure!(names == &["search"] && error.is_unsafe(), "{names:?}");
+    ensure!(names == &["search", "timeseries"] && error.is_unsafe(), "{names:?}");
     ensure!(error.to_string().contains("--allow-loss module-aux"), "{error}");
     let allowed = Allowed { module_aux_loss: true, ..Allowed::default() };
     let found = run(async { Ok(attach(&server.url().parse()?, &options(allowed)).await?) })?;
-    ensure!(found.caveats == [Caveat::ModuleData(vec!["search".to_owned()])], "{:?}", found.caveats);
+    ensure!(found.caveats == [Caveat::ModuleData(names.clone())], "{:?}", found.caveats);
     Ok(())
 }
 
@@ -858,4 +860,181 @@ fn a_full_sync_that_is_offered_all_the_same_is_not_taken() -> Result<()> {
     };
     ensure!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
     Ok(())
+}
+
+/// What `doctor` says is what an attach does, and it changes nothing.
+#[test]
+fn doctor_says_whether_a_fork_can_be_avoided() -> Result<()> {
+    let of = |url: &str| -> Result<(Said, serde_json::Value)> {
+        let said = doctor(url, None)?;
+        let fork_free = said.0["source"]["fork_free"].clone();
+        Ok((said, fork_free))
+    };
+    for name in ALL {
+        let server =
+            TestServer::start(name, &["--repl-diskless-sync", "no", "--repl-diskless-sync-delay", "5"]);
+        let before = config(&server)?;
+        let (said, fork_free) = of(&server.url())?;
+        ensure!(fork_free["possible"] == true && fork_free["primes"] == true, "{name}: {fork_free}");
+        ensure!(
+            fork_free["changes_settings"] == serde_json::json!(["repl-diskless-sync"]),
+            "{name}: {fork_free}"
+        );
+        said.one("note", &["can be copied without a fork", "repl-diskless-sync from no to yes"])?;
+        server.client(0).words("CONFIG SET repl-diskless-sync yes")?;
+        let (said, _) = of(&server.url())?;
+        said.one("note", &["gone long before the 5 s"])?;
+        ensure!(server.info_number("repl_backlog_active") == 0, "{name}: it was asked for a sync");
+        run(attached(&server.url()))?;
+        let (said, fork_free) = of(&server.url())?;
+        ensure!(fork_free["possible"] == true && fork_free["primes"] == false, "{name}: {fork_free}");
+        said.one("note", &["without a fork", "its replication backlog"])?;
+        server.client(0).words("CONFIG SET repl-diskless-sync no")?;
+        ensure!(config(&server)? == before && forks(&server) == 0, "{name}: {}", server.log());
+    }
+    // From 7.0 on it says without trying that a setting may not be changed.
+    for name in ["redis-7.0", "redis-8.6", "valkey-9"] {
+        let (_server, url) = with_user(name, &["--repl-diskless-sync", "no"], &["-config", "+config|get"])?;
+        let (said, fork_free) = of(&url)?;
+        ensure!(fork_free["possible"] == false, "{name}: {fork_free}");
+        said.one("warning", &["no copy without a fork", "repl-diskless-sync is \"no\"", "config|set"])?;
+    }
+    let server = TestServer::start("redis-7.4", &["--repl-diskless-sync-max-replicas", "1"]);
+    of(&server.url())?.0.one("warning", &["no copy without a fork", "max-replicas"])?;
+    let (_server, url) = with_user("redis-6.2", &DELAYED, &["-config"])?;
+    of(&url)?.0.one("warning", &["no copy without a fork", "CONFIG GET", "NOPERM"])?;
+    let args = load(&["redisearch"]);
+    let server = TestServer::start("redis-7.4", &args.iter().map(String::as_str).collect::<Vec<_>>());
+    of(&server.url())?.0.one("warning", &["no copy without a fork", "search"])?;
+    Ok(())
+}
+
+#[test]
+fn over_tls_a_master_is_primed_and_left_as_well() -> Result<()> {
+    let ca = Authority::new("ours")?;
+    let (certificates, client) = (ca.sign("server", &["localhost"])?, ca.sign("client", &[])?);
+    for name in ["redis-7.0", "redis-8.6", "valkey-9"] {
+        let server = TestServer::start_with(name, &Options::default().tls(&certificates).args(&DELAYED));
+        let mut url: Endpoint = server.tls_url("localhost").parse()?;
+        url.tls = Some(Tls {
+            ca_file: Some(client.ca.clone()),
+            identity: Some(Identity {
+                certificate_file: client.certificate.clone(),
+                key_file: client.key.clone(),
+            }),
+            ..Tls::default()
+        });
+        run(async {
+            let mut found = attach(&url, &options(Allowed::default())).await?;
+            ensure!(
+                found.primed && found.forks_caused == 0 && found.stream_db == Some(0),
+                "{name}: {found:?}"
+            );
+            server.client(0).words("SET a 1")?;
+            ensure!(take(&mut found, 1).await?[0].0 == ["SET", "a", "1"], "{name}");
+            Ok(())
+        })
+        .with_context(|| format!("{name}\n{}", server.log()))?;
+        ensure!(forks(&server) == 0, "{name}: {}", server.log());
+    }
+    Ok(())
+}
+
+/// `ReJSON` and `bf` keep all they have in keys: a server that starts on what DUMP gave of each key, and nothing else,
+/// answers as the first. With RediSearch and RedisTimeSeries it does not: no index is there, and no compaction rule.
+#[test]
+fn all_that_some_modules_hold_is_in_their_keys() -> Result<()> {
+    let args = load(&["rejson", "redisbloom", "redistimeseries", "redisearch"]);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let server = TestServer::start("redis-7.4", &args);
+    let mut conn = server.client(0);
+    let long = "x".repeat(5_000);
+    conn.call(&[
+        "JSON.SET",
+        "json",
+        "$",
+        &format!(r#"{{"a":[1,2.5,null,true,{{"b":"{long}"}}],"c":{{}}}}"#),
+    ])?;
+    for words in [
+        "BF.RESERVE bloom 0.01 100 EXPANSION 2",
+        "CF.RESERVE cuckoo 1000",
+        "TOPK.RESERVE top 3 8 7 0.9",
+        "CMS.INITBYDIM sketch 100 5",
+        "TDIGEST.CREATE digest",
+        "TS.CREATE raw LABELS kind raw",
+        "TS.CREATE mean",
+        "TS.CREATERULE raw mean AGGREGATION avg 1000",
+        "HSET hash title text",
+        "FT.CREATE index ON HASH SCHEMA title TEXT",
+    ] {
+        conn.words(words).with_context(|| words)?;
+    }
+    for n in 0..500u32 {
+        for words in [
+            format!("BF.ADD bloom m{n}"),
+            format!("CF.ADD cuckoo m{}", n % 90),
+            format!("TOPK.ADD top m{}", n % 90),
+            format!("CMS.INCRBY sketch m{} {}", n % 90, 1 + n % 7),
+            format!("TDIGEST.ADD digest {}", n % 50),
+            format!("TS.ADD raw {} {}", 1_000 + n * 37, f64::from(n) / 8.0),
+        ] {
+            conn.words(&words).with_context(|| words.clone())?;
+        }
+    }
+    let file = from_dumps(&mut conn)?;
+    let booted = TestServer::start_with("redis-7.4", &Options::default().rdb(&file).args(&args));
+    let mut other = booted.client(0);
+    let mut asked: Vec<String> = [
+        "JSON.GET json $",
+        "JSON.TYPE json $.a",
+        "BF.INFO bloom",
+        "CF.INFO cuckoo",
+        "TOPK.LIST top WITHCOUNT",
+        "TOPK.INFO top",
+        "CMS.INFO sketch",
+        "TDIGEST.QUANTILE digest 0 0.1 0.5 0.99 1",
+        "TDIGEST.MIN digest",
+        "TS.RANGE raw - +",
+        "TS.RANGE mean - +",
+        "TS.QUERYINDEX kind=raw",
+        "HGETALL hash",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    for n in 0..120 {
+        let member = format!("m{n}");
+        asked.extend(
+            ["CF.COUNT cuckoo", "CMS.QUERY sketch", "BF.EXISTS bloom"].map(|what| format!("{what} {member}")),
+        );
+    }
+    // It goes on from there, and all counts are as they were.
+    asked.extend(["BF.ADD bloom new", "CF.ADD cuckoo new", "BF.INFO bloom"].map(str::to_owned));
+    for words in &asked {
+        let (here, there) = (conn.words(words)?, other.words(words).with_context(|| words.clone())?);
+        ensure!(here == there, "{words}:\n{here:?}\n{there:?}");
+    }
+    let rule =
+        |conn: &mut Conn| -> Result<bool> { Ok(format!("{:?}", conn.words("TS.INFO raw")?).contains("AVG")) };
+    ensure!(rule(&mut conn)? && !rule(&mut other)?, "DUMP has the compaction rule now: see IN_KEYS");
+    conn.words("FT.SEARCH index text")?;
+    let error = other.words("FT.SEARCH index text").err().context("the index is there")?;
+    ensure!(format!("{error:#}").to_lowercase().contains("no such index"), "{error:#}");
+    Ok(())
+}
+
+/// An RDB of every key of database 0 as DUMP gives it, without anything else.
+fn from_dumps(conn: &mut Conn) -> Result<Vec<u8>> {
+    let mut file = b"REDIS0012\xfe\x00".to_vec();
+    for key in array(conn.words("KEYS *")?) {
+        let key = bytes(key);
+        let dump = bytes(conn.call(&[&b"DUMP"[..], &key])?);
+        let value = dump.get(..dump.len().saturating_sub(10)).context("no DUMP")?;
+        file.push(value[0]);
+        file.push(u8::try_from(key.len()).ok().filter(|len| *len < 64).context("a long name")?);
+        file.extend(&key);
+        file.extend(&value[1..]);
+    }
+    // No checksum.
+    file.extend(b"\xff\0\0\0\0\0\0\0\0");
+    Ok(file)
 }

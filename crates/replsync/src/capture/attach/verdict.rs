@@ -141,8 +141,8 @@ pub enum Refusal {
     },
     /// They may keep data outside of keys.
     #[error(
-        "the source has modules that may keep data outside of keys, which would be lost: {}. --method full-sync copies it; \
-         --allow-loss module-aux goes on without it",
+        "the source has modules that may hold more than DUMP gives of their keys, which would be lost: {} (search: its \
+         indexes; timeseries: its compaction rules). --method full-sync copies it; --allow-loss module-aux goes on without it",
         .0.join(", ")
     )]
     ModuleData(Vec<String>),
