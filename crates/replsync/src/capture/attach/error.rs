@@ -39,6 +39,15 @@ pub enum AttachError {
         /// How long was waited.
         within: Duration,
     },
+    /// A transaction that had begun when we joined went on for too long.
+    #[error(
+        "the source's stream is inside a transaction that did not end within {} s: run again, or with a longer timeout",
+        within.as_secs_f32()
+    )]
+    NoEnd {
+        /// How long was waited.
+        within: Duration,
+    },
     /// A setting that was changed for the moment could not be put back.
     #[error(
         "the setting {setting} of the source was changed for the moment and could not be put back ({why}): CONFIG SET {setting} {value}"
@@ -79,6 +88,7 @@ impl AttachError {
                 source: link::Error::Protocol { source: psync::Error::Stream { .. }, .. },
             } => true,
             AttachError::Endpoint(_)
+            | AttachError::NoEnd { .. }
             | AttachError::Link { .. }
             | AttachError::NoReplica { .. }
             | AttachError::Thread(_) => false,

@@ -80,6 +80,7 @@ impl Primer {
         let mut control = Control { primer: &self, client: None };
         let replica = self.introduce().await?;
         let before = control.info().await?;
+        let began = Instant::now();
         let asked = match self.change_settings(&mut control).await {
             Ok(()) => self.ask_and_go(replica).await,
             Err(error) => {
@@ -89,6 +90,8 @@ impl Primer {
         };
         let gone = self.wait_until_gone(&mut control, asked.is_ok()).await;
         self.put_back(&mut control).await?;
+        let changed: Vec<_> = self.change.iter().map(|change| change.setting).collect();
+        tracing::debug!(took_us = began.elapsed().as_micros() as u64, ?changed, "primed");
         asked?;
         Ok(forks(&before, &gone?))
     }

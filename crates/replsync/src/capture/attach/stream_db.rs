@@ -114,43 +114,106 @@ async fn read_up_to(
     position: Position,
     limit: Duration,
 ) -> Result<Learnt, AttachError> {
-    let last_mark = format!("{mark}-0");
-    let mut learnt = Learnt { db: None, position };
-    let (mut marked, mut in_transaction) = (false, false);
+    let mut reader = Reader::new(format!("{mark}-0"), position);
     let deadline = Instant::now() + limit;
-    while !marked || in_transaction {
-        let event = match timeout_at(deadline, link.next()).await {
-            Ok(event) => event.map_err(|source| AttachError::Link { source })?,
-            Err(_) => {
+    while !reader.is_done() {
+        match timeout_at(deadline, link.next()).await {
+            Ok(Ok(Event::Resumed(position))) => reader.learnt.position = position,
+            Ok(Ok(Event::Commands { commands, .. })) => reader.take(&commands),
+            Ok(Ok(_)) => {}
+            Ok(Err(source)) => return Err(AttachError::Link { source }),
+            Err(_) if !reader.marked => {
                 tracing::warn!(
                     "a message that was published did not come with the stream: its database is not known"
                 );
-                learnt.db = None;
-                break;
+                return Ok(Learnt { db: None, ..reader.learnt });
             }
-        };
-        match event {
-            Event::Resumed(position) => learnt.position = position,
-            Event::Commands { commands, .. } => {
-                for (StreamCommand { args, .. }, offset) in commands {
-                    learnt.position.offset = offset;
-                    let name = args.first().map(|name| name.to_ascii_uppercase()).unwrap_or_default();
-                    match (&name[..], args.get(1), args.get(2)) {
-                        (b"SELECT", Some(db), _) => {
-                            learnt.db = std::str::from_utf8(db).ok().and_then(|db| db.parse().ok());
-                        }
-                        (b"MULTI", ..) => in_transaction = true,
-                        (b"EXEC", ..) => in_transaction = false,
-                        (_, Some(channel), Some(message)) => {
-                            marked |= channel[..] == *PROBE_CHANNEL.as_bytes()
-                                && message[..] == *last_mark.as_bytes();
-                        }
-                        _ => {}
-                    }
-                }
-            }
-            _ => {}
+            // A transaction that takes longer than that to come is a large one.
+            Err(_) => return Err(AttachError::NoEnd { within: limit }),
         }
     }
-    Ok(learnt)
+    Ok(reader.learnt)
+}
+
+/// What the stream says of its database, up to a mark.
+#[derive(Debug)]
+struct Reader {
+    last_mark: String,
+    marked: bool,
+    in_transaction: bool,
+    learnt: Learnt,
+}
+
+impl Reader {
+    fn new(last_mark: String, position: Position) -> Self {
+        Self { last_mark, marked: false, in_transaction: false, learnt: Learnt { db: None, position } }
+    }
+
+    /// Past the mark, and outside of a transaction.
+    fn is_done(&self) -> bool {
+        self.marked && !self.in_transaction
+    }
+
+    fn take(&mut self, commands: &[(StreamCommand, u64)]) {
+        for (StreamCommand { args, .. }, offset) in commands {
+            self.learnt.position.offset = *offset;
+            let name = args.first().map(|name| name.to_ascii_uppercase()).unwrap_or_default();
+            match (&name[..], args.get(1), args.get(2)) {
+                (b"SELECT", Some(db), _) => {
+                    self.learnt.db = std::str::from_utf8(db).ok().and_then(|db| db.parse().ok());
+                }
+                (b"MULTI", ..) => self.in_transaction = true,
+                (b"EXEC", ..) => self.in_transaction = false,
+                // PUBLISH, which may travel under another name.
+                (_, Some(channel), Some(message)) => {
+                    self.marked |=
+                        channel[..] == *PROBE_CHANNEL.as_bytes() && message[..] == *self.last_mark.as_bytes();
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resp::{CommandScanner, Frame};
+    use bytes::BytesMut;
+
+    fn position(offset: u64) -> Position {
+        Position { replid: "a".repeat(40).parse().unwrap(), offset }
+    }
+
+    fn commands(text: &[&str]) -> Vec<(StreamCommand, u64)> {
+        let (mut stream, mut read, mut offset) = (BytesMut::new(), Vec::new(), 100);
+        for line in text {
+            crate::resp::write_command(&mut stream, &line.split(' ').collect::<Vec<_>>());
+        }
+        let mut scanner = CommandScanner::default();
+        while let Some(Frame::Command(command)) = scanner.next(&mut stream).unwrap() {
+            offset += command.raw.len() as u64;
+            read.push((command, offset));
+        }
+        read
+    }
+
+    #[test]
+    fn the_stream_is_read_past_the_mark_and_out_of_a_transaction() {
+        let mark = format!("PUBLISH {PROBE_CHANNEL} m-0");
+        let first = commands(&["select 7", &format!("PUBLISH {PROBE_CHANNEL} m-1"), "SET a 1"]);
+        let mut reader = Reader::new("m-0".to_owned(), position(100));
+        reader.take(&first);
+        assert!(!reader.is_done(), "the other mark is not the last");
+        reader.take(&commands(&["SELECT 0", &mark, "SELECT 3", "MULTI", "SET a 1"]));
+        assert!(!reader.is_done() && reader.marked, "within a transaction");
+        let rest = commands(&["SELECT 5", "EXEC"]);
+        reader.take(&rest);
+        assert!(reader.is_done());
+        assert_eq!(reader.learnt.db, Some(5), "whatever came last");
+        assert_eq!(reader.learnt.position, position(rest.last().unwrap().1));
+        let mut renamed = Reader::new("m-0".to_owned(), position(100));
+        renamed.take(&commands(&["SELECT 0", &mark.replace("PUBLISH", "hush")]));
+        assert!(renamed.is_done());
+    }
 }
