@@ -156,6 +156,11 @@ fn every_server_is_attached_to_without_a_fork() -> Result<()> {
     std::thread::sleep(PAST_THE_DELAY);
     for server in &servers {
         ensure!(forks(server) == 0, "{}: {}", server.name(), server.log());
+        // Whoever asked, the one who primes too, was seen as what Sentinel and client libraries pass over.
+        let log = server.log();
+        let asked: Vec<_> = log.lines().filter(|line| line.contains("asks for synchronization")).collect();
+        let unseen = |line: &&str| line.contains("Replica replsync-") && line.contains(":70000 asks");
+        ensure!(asked.len() == 3 && asked.iter().all(unseen), "{}: {asked:?}", server.name());
         let syncs = ["sync_full", "sync_partial_ok"].map(|field| server.info_number(field));
         // Two of ours, and the full sync that priming asks for and never takes.
         ensure!(syncs[0] <= 1 && syncs[1] == 2, "{}: {syncs:?}", server.name());
@@ -260,6 +265,32 @@ fn what_may_not_be_asked_or_set_is_refused() -> Result<()> {
         ensure!(error.to_string().contains("--method full-sync"), "{error}");
         ensure!(config(&server)? == before && forks(&server) == 0, "{name}: {}", server.log());
         ensure!(server.info_number("repl_backlog_active") == 0, "it asked for a sync");
+    }
+    Ok(())
+}
+
+/// No more rights than these are needed; with a backlog not even CONFIG.
+#[test]
+fn few_rights_are_enough() -> Result<()> {
+    let few = ["-@all", "+info", "+replconf", "+psync", "+select", "+publish"];
+    for (name, more) in [
+        ("redis-6.0", &["+config"][..]),
+        ("redis-6.2", &["+config", "resetchannels", "&__replsync__:probe"]),
+        ("redis-7.4", &["+config|get", "resetchannels", "&__replsync__:probe"]),
+        ("redis-8.6", &["+config|get", "+config|set", "resetchannels", "&__replsync__:probe"]),
+        ("valkey-9", &["+config|get", "+config|set", "resetchannels", "&__replsync__:probe"]),
+    ] {
+        let rights = [&few[..], more].concat();
+        // Where CONFIG SET is among them it has to be used.
+        let args: &[&str] =
+            if more.contains(&"+config|set") { &["--repl-diskless-sync", "no"] } else { &DELAYED };
+        let (server, url) = with_user(name, args, &rights)?;
+        let before = config(&server)?;
+        let found = run(attached(&url)).with_context(|| format!("{name}\n{}", server.log()))?;
+        ensure!(found.primed && found.stream_db == Some(0), "{name}: {found:?}");
+        server.client(0).words("ACL SETUSER tool -config")?;
+        ensure!(!run(attached(&url))?.primed, "{name}: primed twice");
+        ensure!(config(&server)? == before && forks(&server) == 0, "{name}: {}", server.log());
     }
     Ok(())
 }

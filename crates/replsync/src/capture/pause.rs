@@ -25,20 +25,32 @@ pub async fn writes_paused(
     stream_db: Option<u32>,
     answer: Duration,
 ) -> Result<bool, Error> {
+    Ok(probe(server, stream_db, answer).await?.paused)
+}
+
+/// What was found.
+struct Probed {
+    paused: bool,
+    /// Whether INFO says so.
+    is_shown: bool,
+}
+
+async fn probe(server: &Endpoint, stream_db: Option<u32>, answer: Duration) -> Result<Probed, Error> {
     let mut client = Client::connect(server, answer).await?;
     let asked = Instant::now();
     let info = client.info().await?;
     if let Some(shown) = Shown::of(&info) {
-        return Ok(shown.actions != Actions::None);
+        return Ok(Probed { paused: shown.actions != Actions::None, is_shown: true });
     }
+    let limit = PROBE + 4 * asked.elapsed();
     if let Some(db) = stream_db {
         client.ask(&["SELECT", &db.to_string()]).await?;
     }
-    let limit = PROBE + 4 * asked.elapsed();
-    match timeout(limit, client.ask(&["PUBLISH", PROBE_CHANNEL, ""])).await {
-        Ok(answered) => answered.map(|_| false),
-        Err(_) => Ok(true),
-    }
+    let paused = match timeout(limit, client.ask(&["PUBLISH", PROBE_CHANNEL, ""])).await {
+        Ok(answered) => answered.map(|_| false)?,
+        Err(_) => true,
+    };
+    Ok(Probed { paused, is_shown: false })
 }
 
 /// Writers of a server that are held up by us. It ends by itself after its time, also when we die.
@@ -47,6 +59,8 @@ pub struct Pause {
     client: Client,
     began: Instant,
     limit: Duration,
+    /// Whether INFO shows pauses.
+    is_shown: bool,
 }
 
 impl Pause {
@@ -59,7 +73,8 @@ impl Pause {
         answer: Duration,
     ) -> Result<Option<Self>, Error> {
         let mut client = Client::connect(server, answer).await?;
-        if writes_paused(server, stream_db, answer).await? {
+        let Probed { paused, is_shown } = probe(server, stream_db, answer).await?;
+        if paused {
             tracing::warn!("the source's writers are paused already, by somebody else: that pause is used");
             return Ok(None);
         }
@@ -67,7 +82,7 @@ impl Pause {
         let began = Instant::now();
         client.ask(&["CLIENT", "PAUSE", &ms, "WRITE"]).await?;
         tracing::info!(limit_ms = limit.as_millis() as u64, "the source's writers are paused");
-        Ok(Some(Self { client, began, limit }))
+        Ok(Some(Self { client, began, limit, is_shown }))
     }
 
     /// How much of it is left, at least.
@@ -88,9 +103,11 @@ impl Pause {
     }
 
     async fn try_end(&mut self) -> Result<Duration, Error> {
-        // An operator may have paused them for longer since.
         let asked = Instant::now();
-        let shown = Shown::of(&self.client.info().await?);
+        let shown = match self.is_shown {
+            true => Shown::of(&self.client.info().await?),
+            false => None,
+        };
         let round_trip = asked.elapsed();
         let took = self.began.elapsed();
         if took + UNPAUSE_BEFORE_END.max(2 * round_trip) >= self.limit {
@@ -100,6 +117,7 @@ impl Pause {
             );
             return Ok(self.limit);
         }
+        // An operator may have paused them for longer since.
         if shown.is_some_and(|shown| shown.is_not(self.left() + round_trip)) {
             tracing::warn!("the source's writers were paused by somebody else meanwhile: that pause stands");
             return Ok(took);
