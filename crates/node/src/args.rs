@@ -1,6 +1,7 @@
 //! Arguments.
 
 mod access;
+mod capture;
 mod compare;
 mod digest;
 mod inspect;
@@ -11,6 +12,8 @@ use std::time::Duration;
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 
 pub use access::{FromAccess, ToAccess};
+#[allow(unused_imports, reason = "commands take it up one by one")]
+pub use capture::{CaptureArgs, Settled};
 pub use compare::Compare;
 pub use digest::{Algorithm, Digest};
 pub use inspect::Inspect;

@@ -1,5 +1,6 @@
 //! Exit codes: what scripts may rely on.
 
+use replsync::capture;
 use replsync::migrate::{Error, ErrorKind};
 
 /// How a command ended.
@@ -48,5 +49,22 @@ impl From<Error> for Failure {
             ErrorKind::Stopped => ExitCode::Stopped,
         };
         Self { message: error.to_string(), code }
+    }
+}
+
+impl From<capture::Error> for Failure {
+    fn from(error: capture::Error) -> Self {
+        let code = match error {
+            capture::Error::Stopped => ExitCode::Stopped,
+            _ if error.is_unsafe() => ExitCode::Unsafe,
+            _ => ExitCode::Unreachable,
+        };
+        Self { message: error.to_string(), code }
+    }
+}
+
+impl From<capture::AttachError> for Failure {
+    fn from(error: capture::AttachError) -> Self {
+        capture::Error::Attach(error).into()
     }
 }

@@ -5,6 +5,7 @@
 mod args;
 mod commands;
 mod exit;
+mod live;
 mod offline;
 mod output;
 mod progress;

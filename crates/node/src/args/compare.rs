@@ -42,7 +42,7 @@ pub struct Compare {
 }
 
 /// Bytes, with or without a unit: `1048576`, `64KiB`, `256MiB`, `1GiB`.
-fn size(text: &str) -> Result<u64, String> {
+pub(super) fn size(text: &str) -> Result<u64, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let shift = match unit {

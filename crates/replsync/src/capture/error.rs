@@ -1,6 +1,6 @@
 //! Why a capture could not be made.
 
-use crate::{endpoint, link, spool};
+use crate::{endpoint, link, psync, spool};
 
 /// Why a capture could not be made. Nothing of it may be used.
 #[derive(Debug, thiserror::Error)]
@@ -103,4 +103,27 @@ pub enum Error {
     /// Told to stop.
     #[error("stopped")]
     Stopped,
+}
+
+impl Error {
+    /// Whether it could not be made safe or exact; otherwise the source could not be reached, or refused us.
+    pub fn is_unsafe(&self) -> bool {
+        match self {
+            Error::Attach(error) => error.is_unsafe(),
+            // The stream broke off, or had no room to wait on our side.
+            Error::Link(link::Error::Spool(_) | link::Error::NotContinued { .. }) => true,
+            Error::Link(link::Error::Protocol { source: psync::Error::Stream { .. }, .. }) => true,
+            Error::Source(_) | Error::Link(_) | Error::Refused { .. } | Error::Nonsense { .. } => false,
+            // What is missing is a permission.
+            Error::NoStreamDatabase | Error::Stopped => false,
+            Error::Commands(_)
+            | Error::Spool(_)
+            | Error::AnotherHistory { .. }
+            | Error::Payload { .. }
+            | Error::TooBig { .. }
+            | Error::Inexact { .. }
+            | Error::StreamStuck { .. }
+            | Error::Sink(_) => true,
+        }
+    }
 }
