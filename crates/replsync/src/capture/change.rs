@@ -45,6 +45,17 @@ pub enum Change {
         /// Its name.
         key: Bytes,
     },
+    /// A big value is begun: its parts follow, and may be superseded until the cut.
+    BigBegun {
+        /// Its number, which is never used again.
+        big: u32,
+        /// Its space.
+        space: u32,
+        /// Its name.
+        key: Bytes,
+        /// How its parts are put together.
+        form: Form,
+    },
     /// A part of a big value: the last one of an id counts.
     Part {
         /// The big value.
@@ -54,7 +65,7 @@ pub enum Change {
         /// Its bytes as they stand in an RDB. Nothing: the element is not there.
         body: Option<Bytes>,
     },
-    /// A big value is begun anew, or is none any more.
+    /// A big value is none any more: what was read of it is of no worth.
     BigVoid {
         /// The big value.
         big: u32,
@@ -86,7 +97,7 @@ impl Change {
         size_of::<Self>()
             + match self {
                 Change::Value(value) => value.key.len() + value.raw.len(),
-                Change::Absent { key, .. } => key.len(),
+                Change::Absent { key, .. } | Change::BigBegun { key, .. } => key.len(),
                 Change::Part { body, .. } => body.as_ref().map_or(0, Bytes::len),
                 Change::Functions(bytes) => bytes.len(),
                 _ => 0,

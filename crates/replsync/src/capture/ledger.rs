@@ -533,9 +533,12 @@ impl Ledger {
         }
         let number = self.next_big;
         self.next_big += 1;
-        self.bigs.insert(id, make(number));
+        let big = make(number);
+        let form = big.form;
+        self.bigs.insert(id, big);
         self.big_ids.insert(number, id);
         self.changes.push(Change::Absent { space, id, key: key.clone() });
+        self.changes.push(Change::BigBegun { big: number, space, key: key.clone(), form });
         Some(number)
     }
 

@@ -85,6 +85,8 @@ impl<E: Encoding> Sink for Store<E> {
             Change::Dropped { space } => _ = self.spaces.remove(&space),
             // Which database has which space is told at the cut.
             Change::Swapped { .. } => {}
+            // So is how its parts are put together.
+            Change::BigBegun { .. } => {}
             Change::Value(value) => {
                 let Some(log) = self.spaces.get_mut(&value.space) else { return Ok(()) };
                 self.entry.clear();
