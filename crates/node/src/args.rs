@@ -12,7 +12,6 @@ use std::time::Duration;
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 
 pub use access::{FromAccess, ToAccess};
-#[allow(unused_imports, reason = "commands take it up one by one")]
 pub use capture::{CaptureArgs, Settled};
 pub use compare::Compare;
 pub use digest::{Algorithm, Digest};

@@ -1,7 +1,5 @@
 //! What the commands that capture a live server have in common: progress, signals.
 
-#![allow(dead_code, reason = "commands take it up one by one")]
-
 use std::time::{Duration, Instant};
 
 use indicatif::HumanBytes;

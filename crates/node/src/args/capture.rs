@@ -1,7 +1,5 @@
 //! Arguments of the commands that capture a live server: `backup`, `digest`, `migrate`.
 
-#![allow(dead_code, reason = "commands take it up one by one")]
-
 use std::path::PathBuf;
 use std::time::Duration;
 

@@ -1,6 +1,7 @@
 //! `replsync-node digest SOURCE`
 
 mod debug;
+mod live;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -27,7 +28,7 @@ pub async fn run(
     stderr: &Stderr,
     bar: Option<ProgressBar>,
 ) -> Result<ExitCode, Failure> {
-    let path = path(&args.source)?;
+    let source = source(&args.source)?;
     let shown = Shown { output, stderr, bar };
     match args.algorithm {
         Algorithm::Replsync1 if args.like.is_some() => {
@@ -38,9 +39,19 @@ pub async fn run(
         Algorithm::DebugDigest if args.slots => {
             return Err(Failure::usage("--slots is not for --algorithm debug-digest, which knows no slots"));
         }
-        Algorithm::DebugDigest => return debug::run(args, shown, path).await,
-        Algorithm::Replsync1 => {}
+        _ => {}
     }
+    let path = match (source, args.algorithm) {
+        (Source::Server, Algorithm::Replsync1) => return live::run(args, shown).await,
+        (Source::Server, Algorithm::DebugDigest) => {
+            return Err(Failure::usage(
+                "--algorithm debug-digest is for files: of a live server make a backup, and name its RDB. (Its own DEBUG \
+                 DIGEST holds up all its clients for as long as that takes, and is never asked for.)",
+            ));
+        }
+        (Source::File(path), Algorithm::DebugDigest) => return debug::run(args, shown, path).await,
+        (Source::File(path), Algorithm::Replsync1) => path,
+    };
     let slots = args.slots;
     let read = of_file(shown, path, move |file| add_up(file, slots)).await?;
     let (keyspace, about) = read.map_err(|error| failure(&args.source, &error))?;
@@ -76,16 +87,19 @@ async fn of_file<T: Send + 'static>(
         .map_err(|error: files::Error| Failure { message: error.to_string(), code: ExitCode::Unreachable })
 }
 
-/// The file that is named, unless it is a server.
-fn path(source: &str) -> Result<PathBuf, Failure> {
-    if let Some((scheme @ ("redis" | "rediss" | "unix" | "sentinel" | "cluster"), _)) =
-        source.split_once("://")
-    {
-        return Err(Failure::usage(format!(
-            "{scheme}://: the digest of a live server does not work yet; let it save an RDB (BGSAVE), and name that file"
-        )));
+enum Source {
+    File(PathBuf),
+    Server,
+}
+
+fn source(source: &str) -> Result<Source, Failure> {
+    match source.split_once("://") {
+        Some(("redis" | "rediss" | "unix", _)) => Ok(Source::Server),
+        Some((scheme @ ("sentinel" | "cluster"), _)) => Err(Failure::usage(format!(
+            "{scheme}://: the digest of a live server by that way does not work yet; name one server, as redis://host:port"
+        ))),
+        _ => Ok(Source::File(source.into())),
     }
-    Ok(source.into())
 }
 
 fn add_up(file: &RdbFile, slots: bool) -> Result<(Keyspace, About), digest::Error> {
@@ -110,18 +124,21 @@ fn failure(source: &str, error: &digest::Error) -> Failure {
 struct Document<'a> {
     algorithm: &'static str,
     source: &'a str,
-    digest: String,
-    digest_expiries: String,
-    keys: u64,
-    expires: u64,
-    expired: u64,
-    field_expires: u64,
-    functions: u64,
-    databases: BTreeMap<u32, Database>,
+    #[serde(flatten)]
+    all: All,
     rdb_version: Option<u16>,
     writer: Option<&'a str>,
     checksum: Option<&'static str>,
     left_out: LeftOut,
+}
+
+/// What a keyspace adds up to.
+#[derive(Serialize)]
+struct All {
+    #[serde(flatten)]
+    sums: Sums,
+    functions: u64,
+    databases: BTreeMap<u32, Database>,
 }
 
 #[derive(Serialize)]
@@ -153,23 +170,10 @@ struct LeftOut {
 
 impl<'a> Document<'a> {
     fn new(source: &'a str, keyspace: &Keyspace, about: &'a About, slots: bool) -> Self {
-        let Tally { keys, expires, expired, field_expires, .. } = keyspace.total();
-        let database = |(db, tally): (u32, &Tally)| {
-            let slots =
-                slots.then(|| keyspace.slots(db).map(|(slot, tally)| (slot, Sums::new(tally))).collect());
-            (db, Database { sums: Sums::new(tally), slots })
-        };
         Self {
             algorithm: "replsync-1",
             source,
-            digest: keyspace.data().to_string(),
-            digest_expiries: keyspace.expiries().to_string(),
-            keys,
-            expires,
-            expired,
-            field_expires,
-            functions: keyspace.functions(),
-            databases: keyspace.databases().map(database).collect(),
+            all: All::new(keyspace, slots),
             rdb_version: about.format.map(|(_, version)| version),
             writer: about.writer.as_deref(),
             checksum: checksum(about),
@@ -178,6 +182,22 @@ impl<'a> Document<'a> {
                 scripts: about.scripts,
                 keys_with_metadata: about.keys_with_metadata,
             },
+        }
+    }
+}
+
+impl All {
+    fn new(keyspace: &Keyspace, slots: bool) -> Self {
+        let database = |(db, tally): (u32, &Tally)| {
+            let slots =
+                slots.then(|| keyspace.slots(db).map(|(slot, tally)| (slot, Sums::new(tally))).collect());
+            (db, Database { sums: Sums::new(tally), slots })
+        };
+        let (digest, digest_expiries) = (keyspace.data().to_string(), keyspace.expiries().to_string());
+        Self {
+            sums: Sums { digest, digest_expiries, ..Sums::new(&keyspace.total()) },
+            functions: keyspace.functions(),
+            databases: keyspace.databases().map(database).collect(),
         }
     }
 }
@@ -201,16 +221,7 @@ impl Sums {
 /// What people read.
 fn text(source: &str, keyspace: &Keyspace, about: &About) -> String {
     let mut text = headline(source, about);
-    let _ = writeln!(text, "data         {}", keyspace.data());
-    let _ = writeln!(text, "expiries     {}", keyspace.expiries());
-    let functions = counted(keyspace.functions(), "function library", "function libraries");
-    let _ = writeln!(text, "all          {}, {functions}", counts(&keyspace.total()));
-    for (db, tally) in keyspace.databases() {
-        let _ = writeln!(text, "database {db:<3} {} {}  {}", tally.data, tally.expiries, counts(tally));
-        for (slot, tally) in keyspace.slots(db) {
-            let _ = writeln!(text, "  slot {slot:<5} {} {}  {}", tally.data, tally.expiries, counts(tally));
-        }
-    }
+    sums(&mut text, keyspace);
     let left_out = [
         (
             about.module_aux,
@@ -225,6 +236,20 @@ fn text(source: &str, keyspace: &Keyspace, about: &About) -> String {
     }
     text.push_str(last_line(about));
     text
+}
+
+/// What a keyspace adds up to.
+fn sums(text: &mut String, keyspace: &Keyspace) {
+    let _ = writeln!(text, "data         {}", keyspace.data());
+    let _ = writeln!(text, "expiries     {}", keyspace.expiries());
+    let functions = counted(keyspace.functions(), "function library", "function libraries");
+    let _ = writeln!(text, "all          {}, {functions}", counts(&keyspace.total()));
+    for (db, tally) in keyspace.databases() {
+        let _ = writeln!(text, "database {db:<3} {} {}  {}", tally.data, tally.expiries, counts(tally));
+        for (slot, tally) in keyspace.slots(db) {
+            let _ = writeln!(text, "  slot {slot:<5} {} {}  {}", tally.data, tally.expiries, counts(tally));
+        }
+    }
 }
 
 /// Which file it is.

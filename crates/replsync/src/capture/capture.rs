@@ -45,6 +45,8 @@ where
     let before = Client::connect(source, options.timeout).await?.info().await?;
     progress.send_modify(|progress| progress.keys_total = before.keys());
     let attached = attach(source, how).await?;
+    attached.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    let caveats = attached.caveats.clone();
     let (forks_caused, primed) = (attached.forks_caused, attached.primed);
     let (outlet, output) = Outlet::start(sink);
     let mut run = Run::start(source, attached, options, outlet, progress).await?;
@@ -88,6 +90,7 @@ where
         source_cpu: Duration::from_secs_f64((cpu(&after) - cpu(&before)).max(0.0)),
         reconnects: stats.reconnects,
         took,
+        caveats,
     };
     Ok(Captured { output, report, link: run.link, source: before })
 }

@@ -26,6 +26,7 @@ mod change;
 mod copy;
 mod cut;
 mod dialect;
+mod digests;
 mod error;
 mod guess;
 mod ids;
@@ -47,6 +48,7 @@ pub use attach::{
 };
 pub use capture::{Captured, capture};
 pub use change::{BigValue, Change, Cut, Form, Sink, Value};
+pub use digests::{Digests, DigestsError};
 pub use error::Error;
 pub use ids::Id;
 pub use options::{BigProgress, Options, Phase, Progress, Report};

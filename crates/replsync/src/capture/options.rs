@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::attach::Caveat;
 use crate::psync::Position;
 use crate::server::Server;
 use crate::spool;
@@ -150,4 +151,6 @@ pub struct Report {
     pub reconnects: u64,
     /// From attaching to the cut.
     pub took: Duration,
+    /// What makes it less than exact, as was agreed to.
+    pub caveats: Vec<Caveat>,
 }

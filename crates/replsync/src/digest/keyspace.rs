@@ -115,20 +115,25 @@ impl Keyspace {
 
     /// Adds the key `name` of a database.
     pub fn add(&mut self, db: u32, name: &[u8], key: &KeyDigest) {
+        self.add_by_slot(db, || key_slot(name), key);
+    }
+
+    /// The same for a key of which only the [slot](key_slot) is known; it is asked for where slots are added up.
+    pub fn add_by_slot(&mut self, db: u32, slot: impl FnOnce() -> u16, key: &KeyDigest) {
         let now_ms = self.now_ms;
-        self.change(db, name, |tally| tally.add(key, now_ms));
+        self.change(db, slot, |tally| tally.add(key, now_ms));
     }
 
     /// Takes away what [`add`](Self::add) has added.
     pub fn remove(&mut self, db: u32, name: &[u8], key: &KeyDigest) {
         let now_ms = self.now_ms;
-        self.change(db, name, |tally| tally.remove(key, now_ms));
+        self.change(db, || key_slot(name), |tally| tally.remove(key, now_ms));
     }
 
-    fn change(&mut self, db: u32, name: &[u8], change: impl Fn(&mut Tally)) {
+    fn change(&mut self, db: u32, slot: impl FnOnce() -> u16, change: impl Fn(&mut Tally)) {
         change(self.databases.entry(db).or_default());
         if let Some(slots) = &mut self.slots {
-            change(slots.entry((db, key_slot(name))).or_default());
+            change(slots.entry((db, slot())).or_default());
         }
     }
 

@@ -15,4 +15,4 @@ pub mod replsync_1;
 
 pub use keyspace::{Keyspace, Tally};
 pub use read::{About, At, DATABASES_MAX, Error, read};
-pub use replsync_1::{KeyDigest, KeyHasher, Sum};
+pub use replsync_1::{ElementDigest, KeyDigest, KeyHasher, Sum};

@@ -63,6 +63,17 @@ impl KeyDigest {
     }
 }
 
+/// What an element adds to its key, where that does not depend on what comes before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ElementDigest {
+    /// To the data.
+    pub data: Sum,
+    /// To the expiries: that of a field.
+    pub expiries: Sum,
+    /// To the number of fields that expire.
+    pub field_expires: u64,
+}
+
 fn key_expiry(name: u128, expiry_ms: Option<i64>) -> Sum {
     expiry_ms.map_or(Sum(0), |at_ms| hash(tag::KEY_EXPIRY, &[name], &[at_ms.cast_unsigned()]))
 }
@@ -154,6 +165,42 @@ impl KeyHasher {
         self.elements += 1;
     }
 
+    /// What an element adds to the key at hand, where that does not depend on what comes before it: a member of a set or
+    /// a sorted set, or a field. Nothing of any other.
+    pub fn alone(&self, element: &Element<'_>) -> Option<ElementDigest> {
+        if !matches!(element, Element::SetMember(_) | Element::ZsetMember { .. } | Element::HashField { .. })
+        {
+            return None;
+        }
+        let mut one = Self { name: self.name, ..Self::default() };
+        one.element(element);
+        let KeyDigest { expiries, field_expires, .. } = one.key;
+        Some(ElementDigest { data: one.sum, expiries, field_expires })
+    }
+
+    /// Adds an element of the key at hand that was digested [alone](Self::alone).
+    pub fn add(&mut self, element: &ElementDigest) {
+        self.sum += element.data;
+        self.key.expiries += element.expiries;
+        self.key.field_expires += element.field_expires;
+        self.elements += 1;
+    }
+
+    /// The next bytes of a string, however many: for one whose end is not known.
+    pub fn string_piece(&mut self, piece: &[u8]) {
+        self.begun_parts().update(piece);
+        self.elements = 1;
+    }
+
+    fn begun_parts(&mut self) -> &mut Xxh3 {
+        let parts = self.parts.get_or_insert_default();
+        if !self.in_parts {
+            parts.reset();
+            self.in_parts = true;
+        }
+        parts
+    }
+
     /// The digest of the key, whose value is of this type.
     pub fn finish(&mut self, data_type: DataType) -> KeyDigest {
         if let Some(parts) = self.parts.as_ref().filter(|_| self.in_parts) {
@@ -168,12 +215,7 @@ impl KeyHasher {
         if !self.in_parts && part.len() < STRING_PART_BYTES {
             self.sum = hash(tag::STRING, &[xxh3_128(part)], &[]);
         } else {
-            let parts = self.parts.get_or_insert_default();
-            if !self.in_parts {
-                parts.reset();
-                self.in_parts = true;
-            }
-            parts.update(part);
+            self.begun_parts().update(part);
         }
         self.elements = 1;
     }
@@ -300,6 +342,43 @@ mod tests {
         }
         assert_ne!(of(Some(5)).expiries, of(None).expiries);
         assert_eq!(of(Some(5)).data, of(None).data);
+    }
+
+    #[test]
+    fn elements_that_were_digested_alone_add_up_in_any_order() {
+        let field = |field, expiry_ms| Element::HashField { field, value: b"v", expiry_ms };
+        for (data_type, elements) in [
+            (DataType::Hash, [field(b"a", Some(7)), field(b"b", None)]),
+            (DataType::Set, [Element::SetMember(b"a"), Element::SetMember(b"b")]),
+            (DataType::Zset, [1.0, -0.0].map(|score| Element::ZsetMember { member: b"a", score })),
+        ] {
+            let mut hasher = KeyHasher::new();
+            hasher.start(b"k", Some(1));
+            let [first, second] = elements.map(|element| hasher.alone(&element).unwrap());
+            hasher.add(&second);
+            hasher.add(&first);
+            let added = hasher.finish(data_type);
+            hasher.start(b"k", Some(1));
+            elements.iter().for_each(|element| hasher.element(element));
+            assert_eq!(added, hasher.finish(data_type));
+        }
+        for element in [Element::StringPart(b"a"), Element::ListItem(b"a")] {
+            assert_eq!(KeyHasher::new().alone(&element), None);
+        }
+    }
+
+    #[test]
+    fn a_string_in_pieces_is_that_string() {
+        for text in [&b""[..], b"a", b"abcdef"] {
+            let whole = digest(b"k", DataType::String, &[Element::StringPart(text)]);
+            for len in 1..4 {
+                let mut hasher = KeyHasher::new();
+                hasher.start(b"k", None);
+                hasher.string_piece(b"");
+                text.chunks(len).for_each(|piece| hasher.string_piece(piece));
+                assert_eq!(hasher.finish(DataType::String), whole);
+            }
+        }
     }
 
     #[test]
