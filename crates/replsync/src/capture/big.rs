@@ -25,6 +25,18 @@ pub enum Touch {
     Whole,
 }
 
+/// What a touch is known by, and where it is noted.
+pub(super) struct Touching<'a> {
+    pub ids: &'a Ids,
+    pub table: &'a CommandTable,
+    /// The stream's offset behind the command.
+    pub offset: u64,
+    /// When what was asked for was touched.
+    pub in_flight: &'a mut HashMap<Id, u64, ById>,
+    /// Names that become dirty.
+    pub names: &'a mut Vec<Name>,
+}
+
 /// How far a big value was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reading {
@@ -164,13 +176,9 @@ impl Big {
     /// The stream touches the key, argument `at` of a command.
     pub(super) fn touch(
         &mut self,
-        ids: &Ids,
-        table: &CommandTable,
         args: &[Bytes],
         at: usize,
-        offset: u64,
-        in_flight: &mut HashMap<Id, u64, ById>,
-        names: &mut Vec<Name>,
+        Touching { ids, table, offset, in_flight, names }: Touching<'_>,
     ) -> Touch {
         if table.only_expiry(args) {
             (self.expiry_is_wanted, self.expiry_touched) = (true, offset);

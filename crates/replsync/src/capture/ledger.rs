@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 
-use super::big::{Big, Touch};
+use super::big::{Big, Touch, Touching};
 use super::change::Change;
 use super::ids::{ById, Id, IdSet, Ids, Owner};
 use super::mutant::lacks;
@@ -326,9 +326,14 @@ impl Ledger {
         let Some(key) = command.args.get(at) else { return };
         let id = self.ids.of(Owner::Space(space), key);
         if let Some(big) = self.bigs.get_mut(&id) {
-            let offset = self.offset;
-            match big.touch(&self.ids, table, &command.args, at, offset, &mut self.in_flight, &mut self.names)
-            {
+            let touching = Touching {
+                ids: &self.ids,
+                table,
+                offset: self.offset,
+                in_flight: &mut self.in_flight,
+                names: &mut self.names,
+            };
+            match big.touch(&command.args, at, touching) {
                 Touch::Elements => return,
                 Touch::Whole => {
                     self.drop_big(id);

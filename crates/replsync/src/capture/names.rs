@@ -114,7 +114,7 @@ mod tests {
         let config = crate::spool::Config { memory_bytes: 1000, ..Default::default() };
         let mut names = Names::new(config);
         let name = |n: u32| Name {
-            owner: if n % 3 == 0 { Owner::Big(n) } else { Owner::Space(n) },
+            owner: if n.is_multiple_of(3) { Owner::Big(n) } else { Owner::Space(n) },
             name: vec![7; n as usize % 50].into(),
         };
         for n in 0..10_000 {

@@ -247,8 +247,13 @@ impl Run {
         if self.ledger.wants_databases().is_none() {
             return Ok(());
         }
-        let at = self.now().await?;
+        // Databases and offset of one moment: between two replies databases may be exchanged.
         let info = self.control.info().await?;
+        if info.position.replid != self.replid {
+            let (was, is) = (self.replid.to_string(), info.position.replid.to_string());
+            return Err(Error::AnotherHistory { was, is });
+        }
+        let at = info.position.offset;
         self.absorb_to(at).await?;
         self.ledger.discovered(at, info.keyspace.into_keys());
         Ok(())
@@ -576,8 +581,8 @@ impl Run {
 
     /// How long names are, roughly.
     pub(super) fn note_names(&mut self, count: usize, bytes: usize) {
-        if count > 0 {
-            self.name_bytes = (self.name_bytes + bytes / count) / 2;
+        if let Some(each) = bytes.checked_div(count) {
+            self.name_bytes = (self.name_bytes + each) / 2;
         }
     }
 

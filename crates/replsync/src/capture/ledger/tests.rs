@@ -74,7 +74,9 @@ impl Model {
             }
             Act::Move(k, to) => {
                 let to = usize::from(to % 4);
-                if let (Some(value), None) = (self.dbs[db].get(&name(*k)).copied(), self.dbs[to].get(&name(*k))) {
+                if let (Some(value), None) =
+                    (self.dbs[db].get(&name(*k)).copied(), self.dbs[to].get(&name(*k)))
+                {
                     self.dbs[db].remove(&name(*k));
                     self.dbs[to].insert(name(*k), value);
                     self.send(&["MOVE", &key(k), &to.to_string()]);
@@ -225,7 +227,8 @@ impl Agent {
             answers.push(match &ask {
                 Ask::Key(_, _, key) => (keys.get(key).copied(), Vec::new(), Bytes::new(), ask),
                 Ask::Page(space) => {
-                    let Some(Scan::At(cursor)) = self.ledger.space(*space).map(|space| space.scan.clone()) else {
+                    let Some(Scan::At(cursor)) = self.ledger.space(*space).map(|space| space.scan.clone())
+                    else {
                         panic!()
                     };
                     let from = if &cursor[..] == b"0" { Bytes::new() } else { cursor };
@@ -292,7 +295,7 @@ fn act() -> impl Strategy<Value = Act> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
     #[test]
     fn what_was_kept_is_what_the_server_holds(
         before in prop::collection::vec((0u8..4, act()), 0..25),
