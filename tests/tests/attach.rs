@@ -930,6 +930,11 @@ fn doctor_says_whether_a_fork_can_be_avoided() -> Result<()> {
         ensure!(fork_free["possible"] == false, "{name}: {fork_free}");
         said.one("warning", &["no copy without a fork", "repl-diskless-sync is \"no\"", "config|set"])?;
     }
+    let server = TestServer::start("redis-7.4", &["--rename-command", "PSYNC", "x"]);
+    let (said, fork_free) = of(&server.url())?;
+    ensure!(fork_free["possible"] == false, "{fork_free}");
+    said.one("refusal", &["does not know PSYNC"])?;
+    said.says_nothing_of("can be copied without a fork")?;
     let server = TestServer::start("redis-7.4", &["--repl-diskless-sync-max-replicas", "1"]);
     of(&server.url())?.0.one("warning", &["no copy without a fork", "max-replicas"])?;
     let (_server, url) = with_user("redis-6.2", &DELAYED, &["-config"])?;

@@ -1,14 +1,21 @@
 //! Attach to a server's stream without a fork, and print what was learnt and what comes: `attach redis://127.0.0.1:6379`.
 
 use std::error::Error;
-use std::io::{Write, stdout};
+use std::io::{Write, stderr, stdout};
+use std::process::ExitCode;
 
 use replsync::capture::{AttachOptions, attach};
 use replsync::endpoint::Endpoint;
 use replsync::link::Event;
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    let Err(error) = run().await else { return ExitCode::SUCCESS };
+    let _ = writeln!(stderr(), "{error}");
+    ExitCode::FAILURE
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
     let source: Endpoint = std::env::args().nth(1).ok_or("usage: attach redis://host:port")?.parse()?;
     let mut attached = attach(&source, &AttachOptions::default()).await?;
     let db = attached.stream_db.map_or("not known".to_owned(), |db| db.to_string());

@@ -68,6 +68,13 @@ pub enum Refusal {
     /// It has no data yet.
     #[error("the source is still loading its data: try again later")]
     Loading,
+    /// It lets nobody, or not us, be a replica.
+    #[error(
+        "the source does not let us be a replica ({}): ACL SETUSER <user> +replconf +psync, where that is the reason; many \
+         managed services have no PSYNC",
+        .0.join(", ")
+    )]
+    NoReplica(Vec<String>),
     /// A replica that never got its master's data.
     #[error(
         "the source is a replica that has no replication backlog, as before its first sync with its master: wait for that \
@@ -241,6 +248,7 @@ impl Refusal {
     pub fn is_unsafe(&self) -> bool {
         match self {
             Refusal::Loading
+            | Refusal::NoReplica(_)
             | Refusal::UnsyncedReplica
             | Refusal::SettingsUntold { .. }
             | Refusal::SettingStays { .. }
@@ -390,5 +398,106 @@ impl Verdict {
         } else if evicts {
             self.warnings.push(Warning::BacklogMayEvict { backlog_bytes });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// A master of that version that never had a replica.
+    fn conditions(version: &str, more: &str) -> Conditions {
+        let text = format!(
+            "redis_version:{version}\nrun_id:x\nrole:master\nmaster_replid:{}\nmaster_repl_offset:0\nloading:0\n\
+             repl_backlog_active:0\nrepl_backlog_size:1000\nmaxmemory:0\nmaxmemory_policy:allkeys-lru\n{more}",
+            "a".repeat(40)
+        );
+        let settings = [("repl-diskless-sync", "yes"), ("repl-diskless-sync-delay", "5")];
+        Conditions {
+            info: Info::parse(&text).unwrap(),
+            settings: Settings::Told(settings.map(|(name, value)| (name, value.to_owned())).into()),
+            set_refused: None,
+            modules: Modules::Told(BTreeSet::new()),
+            clock: None,
+        }
+    }
+
+    fn refusals(conditions: &Conditions) -> Vec<Refusal> {
+        can_attach(conditions, Allowed::default()).refusals
+    }
+
+    fn with_setting(name: &'static str, value: &str) -> Conditions {
+        let mut conditions = conditions("7.4.1", "");
+        let Settings::Told(settings) = &mut conditions.settings else { panic!("they are told") };
+        settings.insert(name, value.to_owned());
+        conditions
+    }
+
+    #[test]
+    fn what_would_fork_at_once_is_changed() {
+        let changes = |conditions: &Conditions| match can_attach(conditions, Allowed::default()).way {
+            Way::Prime { change, delay } => {
+                (change.iter().map(|change| change.setting).collect(), delay.as_secs())
+            }
+            Way::Continue => (Vec::new(), 0),
+        };
+        assert_eq!(changes(&conditions("7.4.1", "")), (vec![], 5));
+        assert_eq!(changes(&with_setting("repl-diskless-sync", "no")), (vec!["repl-diskless-sync"], 5));
+        for (delay, expected) in [("0", 1), ("1", 1), ("2", 0), ("60", 0)] {
+            let (change, _) = changes(&with_setting("repl-diskless-sync-delay", delay));
+            assert_eq!(change.len(), expected, "a delay of {delay} s");
+        }
+        assert_eq!(changes(&conditions("7.4.1", "repl_backlog_active:1\n")), (vec![], 0), "it has one");
+        let mut fixed = with_setting("repl-diskless-sync", "no");
+        fixed.set_refused = Some("no permissions".to_owned());
+        assert!(matches!(
+            refusals(&fixed)[..],
+            [Refusal::SettingStays { setting: "repl-diskless-sync", .. }]
+        ));
+        // Where nothing has to be set, that nothing may be does not matter.
+        fixed.settings = conditions("7.4.1", "").settings;
+        assert_eq!(refusals(&fixed), []);
+    }
+
+    #[test]
+    fn a_replica_that_waits_for_its_sync_is_not_joined() {
+        let waits = "slave0:ip=10.0.0.1,port=6379,state=wait_bgsave,offset=0,lag=0\n";
+        assert_eq!(refusals(&conditions("7.4.1", waits)), [Refusal::AnotherSync]);
+        assert_eq!(refusals(&conditions("7.4.1", &format!("repl_backlog_active:1\n{waits}"))), []);
+        assert_eq!(refusals(&conditions("7.4.1", &waits.replace("wait_bgsave", "online"))), []);
+    }
+
+    #[test]
+    fn a_backlog_must_fit_where_it_is_allocated_at_once() {
+        // 1000 bytes, and a fourth for how they are allocated.
+        let used = |used: u64| format!("maxmemory:10000\nused_memory:{used}\nmem_not_counted_for_evict:50\n");
+        for (version, used_bytes, fits) in [
+            ("6.2.14", 8_800, true),
+            ("6.2.14", 8_801, false),
+            ("6.2.14", 20_000, false),
+            ("7.0.0", 20_000, true),
+        ] {
+            let conditions = conditions(version, &used(used_bytes));
+            assert_eq!(refusals(&conditions).is_empty(), fits, "{version} with {used_bytes} used");
+            let warned = !can_attach(&conditions, Allowed::default()).warnings.is_empty();
+            assert_eq!(warned, fits && used_bytes > 8_800, "{version} with {used_bytes} used");
+        }
+    }
+
+    #[test]
+    fn what_is_agreed_to_is_said() {
+        let all = Allowed { counted_as_replica: true, module_aux_loss: true, inexact: true };
+        let mut replica = conditions(
+            "7.4.1",
+            "role:slave\nmaster_link_status:up\nslave_read_only:0\nrepl_backlog_active:1\nmin_slaves_good_slaves:1\n",
+        );
+        replica.modules = Modules::Untold("NOPERM".to_owned());
+        assert_eq!(refusals(&replica).len(), 3);
+        let agreed = can_attach(&replica, all);
+        assert_eq!(agreed.refusals, []);
+        assert_eq!(agreed.caveats, [Caveat::ModulesUntold, Caveat::WritableReplica]);
+        assert_eq!(agreed.warnings, [Warning::CountedAsReplica]);
     }
 }

@@ -1,30 +1,41 @@
 //! Whether the source's stream can be followed without a fork, as `backup` and `--method fork-free` do.
 
+use std::time::Duration;
+
 use super::super::Error;
 use super::finding::{Finding, Subject};
+use super::permissions::Permissions;
 use crate::capture::{Allowed, Conditions, Refusal, Verdict, Way, can_attach};
 use crate::endpoint::{Client, Endpoint, Info};
 
-use std::time::Duration;
-
 /// Asks what decides it. Nothing is changed or tried.
-pub(super) async fn ask(client: &mut Client, from: &Endpoint, timeout: Duration) -> Result<Verdict, Error> {
+pub(super) async fn ask(
+    client: &mut Client,
+    from: &Endpoint,
+    permissions: &Permissions,
+    timeout: Duration,
+) -> Result<Verdict, Error> {
     let conditions = Conditions::ask(client, from, timeout).await?;
-    Ok(can_attach(&conditions, Allowed::default()))
+    let mut verdict = can_attach(&conditions, Allowed::default());
+    let missing =
+        permissions.missing_names().unwrap_or_default().into_iter().chain(permissions.absent_names());
+    let missing: Vec<_> = missing.filter(|name| ["PSYNC", "REPLCONF"].contains(&name.as_str())).collect();
+    if !missing.is_empty() {
+        verdict.refusals.push(Refusal::NoReplica(missing));
+    }
+    Ok(verdict)
 }
 
 /// What is to be said of it.
 pub(super) fn findings(verdict: &Verdict, info: &Info) -> Vec<Finding> {
     let subject = Subject::Source;
-    // That one stands in the way of everything, and is said of everything.
-    let reasons: Vec<_> =
-        verdict.refusals.iter().filter(|refusal| **refusal != Refusal::CountedAsReplica).collect();
-    let mut findings: Vec<_> = reasons
-        .iter()
-        .map(|refusal| Finding::warning(subject, format!("no copy without a fork: {refusal}")))
-        .collect();
+    // These stand in the way of everything, and are said already.
+    let said = |refusal: &&Refusal| !matches!(refusal, Refusal::CountedAsReplica | Refusal::NoReplica(_));
+    let reasons = verdict.refusals.iter().filter(said);
+    let no = |refusal| Finding::warning(subject, format!("no copy without a fork: {refusal}"));
+    let mut findings: Vec<_> = reasons.map(no).collect();
     findings.extend(verdict.warnings.iter().map(|warning| Finding::warning(subject, warning.to_string())));
-    if reasons.is_empty() {
+    if verdict.refusals.is_empty() {
         findings.push(Finding::note(subject, possible(&verdict.way, info)));
     }
     findings

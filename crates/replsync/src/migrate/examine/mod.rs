@@ -90,7 +90,7 @@ pub async fn examine(
         Some(to) => Some(Destination::look(&mut source, to, timeout, agreed, depth).await?),
         None => None,
     };
-    let verdict = fork_free::ask(&mut source.client, from, timeout).await?;
+    let verdict = fork_free::ask(&mut source.client, from, &source.facts.permissions, timeout).await?;
     let mut findings = source.findings;
     findings.extend(fork_free::findings(&verdict, &source.info));
     findings.extend(target.iter().flat_map(|target| target.findings.iter().cloned()));
