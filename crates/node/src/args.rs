@@ -1,6 +1,7 @@
 //! Arguments.
 
 mod access;
+mod backup;
 mod capture;
 mod compare;
 mod digest;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 
 pub use access::{FromAccess, ToAccess};
+pub use backup::Backup;
 pub use capture::{CaptureArgs, Settled};
 pub use compare::Compare;
 pub use digest::{Algorithm, Digest};
@@ -30,6 +32,7 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Migrate(Migrate),
+    Backup(Backup),
     Doctor(Doctor),
     Digest(Digest),
     Compare(Compare),

@@ -1,7 +1,7 @@
 //! Exit codes: what scripts may rely on.
 
-use replsync::capture;
 use replsync::migrate::{Error, ErrorKind};
+use replsync::{backup, capture};
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub enum ExitCode {
     Stopped = 4,
     /// The result could not be made exact or safe.
     Unsafe = 5,
+    /// Published, but labelled inexact, as was asked.
+    Inexact = 6,
 }
 
 impl From<ExitCode> for std::process::ExitCode {
@@ -66,5 +68,17 @@ impl From<capture::Error> for Failure {
 impl From<capture::AttachError> for Failure {
     fn from(error: capture::AttachError) -> Self {
         capture::Error::Attach(error).into()
+    }
+}
+
+impl From<backup::Error> for Failure {
+    fn from(error: backup::Error) -> Self {
+        let code = match error {
+            backup::Error::Capture(error) => return error.into(),
+            backup::Error::Stopped => ExitCode::Stopped,
+            _ if error.is_unsafe() => ExitCode::Unsafe,
+            _ => ExitCode::Unreachable,
+        };
+        Self { message: error.to_string(), code }
     }
 }

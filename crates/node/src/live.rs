@@ -75,7 +75,7 @@ async fn show(shown: &Shown<'_>, progress: watch::Receiver<Progress>) {
 }
 
 /// Rates over the last seconds.
-struct Meter {
+pub struct Meter {
     samples: Vec<(Instant, Progress)>,
 }
 
@@ -83,11 +83,11 @@ impl Meter {
     /// Rates are taken over this time.
     const WINDOW: Duration = Duration::from_secs(5);
 
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self { samples: Vec::new() }
     }
 
-    fn take(&mut self, progress: &Progress) {
+    pub fn take(&mut self, progress: &Progress) {
         let now = Instant::now();
         self.samples.retain(|(at, _)| now.duration_since(*at) <= Self::WINDOW);
         self.samples.push((now, *progress));
@@ -104,7 +104,7 @@ impl Meter {
     }
 
     /// One line for people.
-    fn describe(&self, now: &Progress) -> String {
+    pub fn describe(&self, now: &Progress) -> String {
         let mut rest = String::new();
         if let Some(big) = now.big {
             let parts = match self.rate(|progress| progress.big.map_or(0, |big| big.parts)) {
@@ -124,13 +124,15 @@ impl Meter {
         match now.phase {
             Phase::Attaching => format!("attaching to the source's stream{rest}"),
             Phase::Copying => {
-                let (keys, total) = (count(now.copied), count(now.keys_total.max(now.copied)));
+                let total = now.keys_total.max(now.copied);
+                let percent = u128::from(now.copied) * 100 / u128::from(total.max(1));
+                let (keys, total) = (count(now.copied), count(total));
                 let left = time_left(now.keys_total.saturating_sub(now.copied), keys_rate);
                 let bytes_rate = self.rate(|progress| progress.copied_bytes).max(0.0);
                 let (rate, bytes) = (count(keys_rate as u64), HumanBytes(bytes_rate as u64));
                 let dirty = count(now.dirty);
                 format!(
-                    "copying  {keys} of about {total} keys  {rate} keys/s  {bytes}/s{left}  {dirty} dirty{rest}"
+                    "copying  {percent} %  {keys} of about {total} keys  {rate} keys/s  {bytes}/s{left}  {dirty} dirty{rest}"
                 )
             }
             Phase::Converging | Phase::Cutting => {
@@ -173,7 +175,7 @@ mod tests {
         };
         assert_eq!(
             over(2, at(0, 0), at(4_000, 7)),
-            "copying  4,000 of about 10,000 keys  2,000 keys/s  1.95 MiB/s  0:03 left  7 dirty"
+            "copying  40 %  4,000 of about 10,000 keys  2,000 keys/s  1.95 MiB/s  0:03 left  7 dirty"
         );
         let converging = |dirty, offset| Progress {
             phase: Phase::Converging,

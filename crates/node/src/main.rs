@@ -9,6 +9,7 @@ mod live;
 mod offline;
 mod output;
 mod progress;
+mod signals;
 mod stderr;
 mod telemetry;
 
@@ -46,6 +47,7 @@ fn main() -> std::process::ExitCode {
 async fn run(args: &Args, stderr: &Stderr, bar: Option<ProgressBar>) -> Result<ExitCode, Failure> {
     match &args.command {
         Command::Migrate(migrate) => commands::migrate::run(migrate, &args.output, stderr, bar).await,
+        Command::Backup(backup) => commands::backup::run(backup, &args.output, stderr, bar).await,
         Command::Doctor(doctor) => commands::doctor::run(doctor, &args.output).await,
         Command::Digest(digest) => commands::digest::run(digest, &args.output, stderr, bar).await,
         Command::Compare(compare) => commands::compare::run(compare, &args.output, stderr, bar).await,

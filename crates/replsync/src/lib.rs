@@ -4,7 +4,7 @@
 //!
 //! | floor | rooms | |
 //! | --- | --- | --- |
-//! | 6 | [`verify`], [`inspect`], [`migrate`] | features, told as a story |
+//! | 6 | [`verify`], [`inspect`], [`migrate`], [`backup`] | features, told as a story |
 //! | 5 | [`capture`] | a live keyspace, copied exactly and without a fork |
 //! | 4 | [`digest`], [`compare`], [`apply`] | digests of keyspaces; two keyspaces compared; writing into a target |
 //! | 3 | [`files`], [`clock`], [`endpoint`], [`channel`], [`spool`], [`link`] | drivers: RDB files, connections, bounded queues, the replica link |
@@ -17,6 +17,8 @@
 
 #[cfg(feature = "tokio")]
 pub mod apply;
+#[cfg(feature = "tokio")]
+pub mod backup;
 #[cfg(feature = "tokio")]
 pub mod capture;
 #[cfg(feature = "tokio")]

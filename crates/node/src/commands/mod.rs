@@ -1,5 +1,6 @@
 //! One file a command.
 
+pub mod backup;
 pub mod compare;
 pub mod digest;
 pub mod doctor;

@@ -9,7 +9,7 @@ use super::change::{BigValue, Cut, Sink};
 use super::mutant::lacks;
 use super::outlet::Outlet;
 use super::run::Run;
-use super::{Error, Options, Phase, Progress, Report};
+use super::{Caveat, Error, Options, Phase, Progress, Report};
 use crate::endpoint::{Client, Endpoint, Info};
 use crate::link::Link;
 use crate::psync::Position;
@@ -73,7 +73,8 @@ where
         position: cut.position,
         stream_db: cut.stream_db,
         rdb_version: cut.rdb_version,
-        exact: true,
+        exact: !caveats.iter().any(Caveat::is_inexact),
+        caveats,
         rounds: stats.rounds,
         copied: stats.copied,
         copied_again: stats.copied_again,
@@ -90,7 +91,6 @@ where
         source_cpu: Duration::from_secs_f64((cpu(&after) - cpu(&before)).max(0.0)),
         reconnects: stats.reconnects,
         took,
-        caveats,
     };
     Ok(Captured { output, report, link: run.link, source: before })
 }

@@ -238,7 +238,7 @@ impl Driver {
         if info.is_loading() {
             return Err(Error::Loading { master: self.master.to_string() });
         }
-        resume::check(&info, position).map_err(|reason| self.not_continued(reason))?;
+        resume::can_continue(&info, position).map_err(|reason| self.not_continued(reason))?;
         Ok(client.into_socket())
     }
 

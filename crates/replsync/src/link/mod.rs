@@ -14,4 +14,4 @@ mod spooled;
 pub use driver::{Config, Event, Link};
 pub use error::Error;
 pub use payload::{PayloadReader, PayloadSender, payload_channel};
-pub use resume::{FullResync, NotContinued};
+pub use resume::{FullResync, NotContinued, can_continue};

@@ -74,7 +74,10 @@ pub enum NotContinued {
 }
 
 /// What INFO says on whether a PSYNC from `at` would be continued.
-pub(super) fn check(info: &Info, at: Position) -> Result<(), NotContinued> {
+///
+/// # Errors
+/// Why not.
+pub fn can_continue(info: &Info, at: Position) -> Result<(), NotContinued> {
     let replid = info.position.replid;
     if replid != at.replid {
         // After a failover the new master knows under which id, and up to where, it followed the old one.
@@ -184,23 +187,23 @@ mod tests {
     fn the_servers_own_rule_is_kept_to_the_byte() {
         // 100 to 149 are kept, 1000 would fit.
         let info = info(true, 100, 50, 1000, 120);
-        assert_eq!(check(&info, at(OWN, 99)), Ok(()), "the first byte that is kept comes next");
+        assert_eq!(can_continue(&info, at(OWN, 99)), Ok(()), "the first byte that is kept comes next");
         let moved_on = NotContinued::MovedOn { first_offset: 100, kept_bytes: 50 };
-        assert_eq!(check(&info, at(OWN, 98)), Err(moved_on));
-        assert_eq!(check(&info, at(OWN, 149)), Ok(()), "we have all");
-        assert_eq!(check(&info, at(OWN, 150)), Err(NotContinued::Behind { offset: 149 }));
+        assert_eq!(can_continue(&info, at(OWN, 98)), Err(moved_on));
+        assert_eq!(can_continue(&info, at(OWN, 149)), Ok(()), "we have all");
+        assert_eq!(can_continue(&info, at(OWN, 150)), Err(NotContinued::Behind { offset: 149 }));
         // The old history, up to byte 119.
-        assert_eq!(check(&info, at(OLD, 119)), Ok(()));
+        assert_eq!(can_continue(&info, at(OLD, 119)), Ok(()));
         let promoted = NotContinued::PromotedBefore { replid: replid(OWN), offset: 119 };
-        assert_eq!(check(&info, at(OLD, 120)), Err(promoted));
-        assert_eq!(check(&info, at('c', 120)), Err(NotContinued::AnotherHistory(replid(OWN))));
+        assert_eq!(can_continue(&info, at(OLD, 120)), Err(promoted));
+        assert_eq!(can_continue(&info, at('c', 120)), Err(NotContinued::AnotherHistory(replid(OWN))));
     }
 
     #[test]
     fn nothing_is_continued_without_a_backlog() {
-        assert_eq!(check(&info(false, 100, 50, 1000, -1), at(OWN, 149)), Err(NotContinued::NoBacklog));
+        assert_eq!(can_continue(&info(false, 100, 50, 1000, -1), at(OWN, 149)), Err(NotContinued::NoBacklog));
         assert_eq!(
-            check(&info(true, 100, 50, 1000, -1), at(OLD, 120)),
+            can_continue(&info(true, 100, 50, 1000, -1), at(OLD, 120)),
             Err(NotContinued::PromotedBefore { replid: replid(OWN), offset: 0 })
         );
     }
@@ -208,7 +211,10 @@ mod tests {
     #[test]
     fn the_end_of_a_full_backlog_is_kept_away_from() {
         let info = info(true, 1000, 1600, 1600, -1);
-        assert!(check(&info, at(OWN, 999 + 99)).is_err() && check(&info, at(OWN, 999 + 100)).is_ok());
+        assert!(
+            can_continue(&info, at(OWN, 999 + 99)).is_err()
+                && can_continue(&info, at(OWN, 999 + 100)).is_ok()
+        );
     }
 
     proptest! {
@@ -218,7 +224,7 @@ mod tests {
             second in -1i64..10_000, offset in 0u64..12_000, old in any::<bool>(),
         ) {
             let next = offset + 1;
-            let passes = check(&info(true, first, len, size, second), at(if old { OLD } else { OWN }, offset)).is_ok();
+            let passes = can_continue(&info(true, first, len, size, second), at(if old { OLD } else { OWN }, offset)).is_ok();
             let known = !old || i64::try_from(next).unwrap() <= second;
             let would = known && (first..=first + len).contains(&next);
             prop_assert!(would || !passes);

@@ -243,6 +243,16 @@ pub enum Warning {
     CountedAsReplica,
 }
 
+impl Caveat {
+    /// Whether keys may differ, and not only something be left out beside them.
+    pub fn is_inexact(&self) -> bool {
+        match self {
+            Caveat::WritableReplica | Caveat::ClockOff { .. } => true,
+            Caveat::ModuleData(_) | Caveat::ModulesUntold => false,
+        }
+    }
+}
+
 impl Refusal {
     /// Whether it could not be made safe or exact; otherwise the server refused, or is not ready.
     pub fn is_unsafe(&self) -> bool {
