@@ -348,7 +348,7 @@ fn exit_codes_say_what_happened() -> Result<()> {
         (&["digest", &empty], 1, "truncated"),
         (&["digest", &path("none.rdb")], 3, "No such file"),
         (&["digest", &path("")], 3, "is a directory"),
-        (&["digest", "redis://127.0.0.1:1"], 2, "does not work yet"),
+        (&["digest", "cluster://127.0.0.1:1"], 2, "does not work yet"),
         (&["digest"], 2, "SOURCE"),
         (&["digest", "x.rdb", "--algorithm", "md5"], 2, "replsync-1"),
     ];
