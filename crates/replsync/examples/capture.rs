@@ -1,5 +1,7 @@
 //! An exact copy of a live server as an RDB, without a fork: `capture redis://host:port FILE`.
 
+#![allow(clippy::print_stdout)]
+
 use std::error::Error;
 use std::fs::File;
 
