@@ -50,8 +50,8 @@ where
     let (forks_caused, primed) = (attached.forks_caused, attached.primed);
     let (outlet, output) = Outlet::start(sink);
     let mut run = Run::start(source, attached, options, outlet, progress).await?;
-    run.converge().await?;
-    let cut = run.cut_off()?;
+    let exact = run.converge().await?;
+    let cut = run.cut_off(exact)?;
     let took = began.elapsed();
     run.progress.send_modify(|progress| progress.phase = Phase::Finishing);
     run.tell();
@@ -73,7 +73,7 @@ where
         position: cut.position,
         stream_db: cut.stream_db,
         rdb_version: cut.rdb_version,
-        exact: !caveats.iter().any(Caveat::is_inexact),
+        exact: exact && !caveats.iter().any(Caveat::is_inexact),
         caveats,
         rounds: stats.rounds,
         copied: stats.copied,
@@ -97,8 +97,11 @@ where
 
 impl Run {
     /// What everything adds up to.
-    fn cut_off(&mut self) -> Result<Cut, Error> {
-        let stream_db = self.ledger.stream_db().ok_or(Error::NoStreamDatabase)?;
+    fn cut_off(&mut self, exact: bool) -> Result<Cut, Error> {
+        let stream_db = match self.ledger.stream_db() {
+            None if exact => return Err(Error::NoStreamDatabase),
+            db => db.unwrap_or(0),
+        };
         let stream_db = if lacks("stream-database") { 0 } else { stream_db };
         let rdb_version = match self.rdb_version {
             Some(version) => version,

@@ -14,8 +14,33 @@ const PAUSES_MAX: u64 = 10;
 const REST: Duration = Duration::from_millis(20);
 
 impl Run {
-    /// Reads everything once, then again and again what was written, until nothing is left.
-    pub async fn converge(&mut self) -> Result<(), Error> {
+    /// Reads everything once, then again and again what was written, until nothing is left: then it is exact. One that
+    /// is not, only where that was agreed to.
+    pub async fn converge(&mut self) -> Result<bool, Error> {
+        match self.converge_exactly().await {
+            Ok(()) => Ok(true),
+            Err(Error::Inexact { after_s, why }) if self.options.best_effort => {
+                tracing::warn!("the capture is not exact after {after_s} s: {why}");
+                self.make_do().await?;
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads once more what is dirty, and keeps what is read, whatever is written meanwhile.
+    async fn make_do(&mut self) -> Result<(), Error> {
+        self.ledger.make_do();
+        (self.is_lenient, self.pausing) = (true, true);
+        self.read_all(Instant::now()).await?;
+        self.take_up();
+        self.quota = self.names_waiting();
+        self.drive(None).await?;
+        self.pausing = false;
+        Ok(())
+    }
+
+    async fn converge_exactly(&mut self) -> Result<(), Error> {
         let began = Instant::now();
         self.enter(Phase::Copying);
         self.read_all(began).await?;

@@ -81,6 +81,8 @@ pub struct Ledger {
     discover: Option<u64>,
     names: Vec<Name>,
     changes: Vec<Change>,
+    /// It need not be exact any more.
+    makes_do: bool,
     /// Commands that made everything dirty, and the name of the last.
     voids: (u64, String),
 }
@@ -115,6 +117,7 @@ impl Ledger {
             discover: Some(offset),
             names: Vec::new(),
             changes: Vec::new(),
+            makes_do: false,
             voids: (0, String::new()),
         }
     }
@@ -188,6 +191,11 @@ impl Ledger {
     /// How often a command made everything dirty, and the name of the last.
     pub fn voids(&self) -> (u64, &str) {
         (self.voids.0, &self.voids.1)
+    }
+
+    /// From now on it need not be exact: what cannot be told is passed over.
+    pub fn make_do(&mut self) {
+        self.makes_do = true;
     }
 
     /// Big values.
@@ -295,7 +303,7 @@ impl Ledger {
                     self.touch(space, table, command, at);
                 }
             }
-            Touched::Unknown if lacks("unknown-commands") => {}
+            Touched::Unknown if self.makes_do || lacks("unknown-commands") => {}
             Touched::Unknown => {
                 let name: Vec<u8> = command.name().iter().take(40).copied().collect();
                 self.everything(&String::from_utf8_lossy(&name).to_uppercase());
