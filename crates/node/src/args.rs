@@ -193,8 +193,9 @@ pub enum Loss {
 const DOCTOR_EXAMPLE: &str = "\
 Example:
   replsync-node doctor redis://legacy --to redis://v2
+  replsync-node doctor redis://master --backup /backups/master-6379-20261124T160541Z.rdb
 
-Exit codes: 0 all well · 1 something stands in the way · 3 a server could not be reached";
+Exit codes: 0 all well · 1 something stands in the way · 3 a server or a file could not be reached";
 
 /// Say what can be done from here, and what stands in the way; changes nothing
 ///
@@ -212,6 +213,10 @@ pub struct Doctor {
     /// The server to copy to
     #[arg(long)]
     pub to: Option<String>,
+    /// Say instead whether a replica of FROM that is started on this backup (its RDB or its manifest) would continue from
+    /// there, or make FROM fork; and for how long yet, at the rate at which FROM is written to now
+    #[arg(long, value_name = "FILE", conflicts_with = "to")]
+    pub backup: Option<PathBuf>,
     #[command(flatten)]
     pub from_access: FromAccess,
     #[command(flatten)]

@@ -1,5 +1,7 @@
 //! `replsync-node doctor FROM [--to TO]`
 
+mod backup;
+
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -16,6 +18,9 @@ use crate::output::{self, counted};
 /// Looks at both servers and prints what stands in the way.
 pub async fn run(args: &Doctor, output: &Output) -> Result<ExitCode, Failure> {
     let from = args.from_access.apply(&args.from)?;
+    if let Some(file) = &args.backup {
+        return backup::run(&from, file, output).await;
+    }
     let to = args.to.as_ref().map(|to| args.to_access.apply(to)).transpose()?;
     let seen = examine(&from, to.as_ref(), Duration::from_secs(5)).await?;
     let good = !seen.findings.iter().any(|finding| finding.severity == Severity::Refusal);
