@@ -52,10 +52,10 @@ fn it_is_that_of_the_file_that_the_server_saves() -> Result<()> {
         ensure!(said["replid"].as_str().map(str::to_owned) == replid, "{said}");
         let offset = said["offset"].as_i64().context("no offset")?;
         ensure!(offset > 0 && offset <= server.info_number("master_repl_offset"), "{said}");
-        ensure!(said["big_values"].as_u64() >= Some(5), "{said}");
-        let whole = live(&server, &["--big-value-bytes", "1GiB", "--max-dump-bytes", "1GiB"])?;
+        ensure!(said["big_values"].as_u64() > Some(20), "{said}");
+        let whole = live(&server, &[])?;
         assert_eq!(sums(&whole), sums(&said), "{name}");
-        ensure!(whole["big_values"] == 0, "{whole}");
+        ensure!(whole["big_values"].as_u64() < Some(10), "{whole}");
         let changed = server.client(3).words("SET one:more key")?;
         let after = live(&server, &[])?;
         ensure!(after["digest"] != said["digest"], "{changed:?}");
@@ -64,27 +64,44 @@ fn it_is_that_of_the_file_that_the_server_saves() -> Result<()> {
 }
 
 /// What clients write while it is read is read again: everything, types and databases too.
-#[test]
-fn what_is_written_meanwhile_counts() -> Result<()> {
-    for (seed, name) in (1..).zip(SERVERS) {
-        let server = TestServer::start(name, &[]);
-        fill(&server.url(), 1_500, seed)?;
-        let writer = Writer::start_with(&server.url(), seed, 2_000, Load::ForCapture)?;
-        let url = server.url();
-        // No machine is fast enough to be done before the writer has stopped.
-        let args = ["digest", &url, "--json", "--max-keys-per-second", "400", "--big-value-bytes", "16KiB"];
-        let mut node = Node::start(&args)?;
-        std::thread::sleep(Duration::from_millis(1_200));
-        let commands = writer.stop()?;
-        ensure!(node.is_running()?, "it was done before {commands} commands were written");
-        let outcome = node.wait(PATIENCE)?;
-        outcome.assert(0, &[]);
-        let said = outcome.json()?;
-        let file = digest_of(&server)?;
-        assert_eq!(sums(&said), sums(&file), "{name}, seed {seed}: {said}");
-        ensure!(commands > 500 && said["copied_again"].as_u64() > Some(50), "{said}");
-    }
+fn what_is_written_meanwhile_counts(name: &str, seed: u64) -> Result<()> {
+    let server = TestServer::start(name, &[]);
+    fill(&server.url(), 1_200, seed)?;
+    let writer = Writer::start_with(&server.url(), seed, 2_000, Load::ForCapture)?;
+    let url = server.url();
+    // No machine is fast enough to be done before the writer has stopped, and what expires soon has expired.
+    let args = ["digest", &url, "--json", "--max-keys-per-second", "400", "--big-value-bytes", "16KiB"];
+    let mut node = Node::start(&args)?;
+    std::thread::sleep(Duration::from_millis(1_000));
+    let commands = writer.stop()?;
+    ensure!(node.is_running()?, "it was done before {commands} commands were written");
+    let outcome = node.wait(PATIENCE)?;
+    outcome.assert(0, &[]);
+    let said = outcome.json()?;
+    let file = digest_of(&server)?;
+    assert_eq!(sums(&said), sums(&file), "{name}, seed {seed}: {said}");
+    ensure!(commands > 300 && said["copied_again"].as_u64() > Some(20), "{said}");
     Ok(())
+}
+
+#[test]
+fn what_is_written_meanwhile_counts_on_redis_6_2() -> Result<()> {
+    what_is_written_meanwhile_counts("redis-6.2", 1)
+}
+
+#[test]
+fn what_is_written_meanwhile_counts_on_redis_7_4() -> Result<()> {
+    what_is_written_meanwhile_counts("redis-7.4", 2)
+}
+
+#[test]
+fn what_is_written_meanwhile_counts_on_redis_8_6() -> Result<()> {
+    what_is_written_meanwhile_counts("redis-8.6", 3)
+}
+
+#[test]
+fn what_is_written_meanwhile_counts_on_valkey_9() -> Result<()> {
+    what_is_written_meanwhile_counts("valkey-9", 4)
 }
 
 /// 30 MB of values, and room for 2 of them.
