@@ -213,6 +213,9 @@ impl Run {
                 },
                 Item::Type(id, key, bytes) => {
                     let reply = replies.next()?;
+                    if let Reply::Error(text) = &reply {
+                        return Err(refused("TYPE", text));
+                    }
                     let Some(text) = reply.text() else { return Err(replies.nonsense("TYPE")) };
                     self.settle_type(&place, id, key, bytes, &text)?;
                 }
