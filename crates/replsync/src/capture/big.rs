@@ -13,8 +13,9 @@ use super::change::Form;
 use super::ids::{ById, Id, IdSet, Ids, Owner};
 use super::ledger::Name;
 use super::mutant::lacks;
+use super::streams::StreamReader;
 use crate::command::{Collection, CommandTable};
-use crate::rdb::DataType;
+use crate::rdb::{DataType, Kind};
 
 /// What a touch of the key has done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +45,8 @@ pub enum Reading {
     Cursor(Bytes),
     /// Up to this place: bytes of a string, elements of a list.
     At(u64),
-    /// A stream, up to this entry; none yet.
-    Entries(Option<Bytes>),
+    /// A stream, as far as its [reader](Big::stream) knows.
+    Stream,
     /// All.
     Done,
 }
@@ -75,6 +76,8 @@ pub struct Big {
     pub parts: u64,
     /// Whether the key's expiry is in flight.
     pub expiry_is_asked: bool,
+    /// What reads it if it is a stream.
+    pub(super) stream: Option<Box<StreamReader>>,
     expiry_is_wanted: bool,
     expiry_touched: u64,
     dirty: IdSet,
@@ -83,14 +86,13 @@ pub struct Big {
 }
 
 impl Big {
-    /// A value of which nothing was read yet.
+    /// A value of which nothing was read yet; not for streams.
     pub fn new(number: u32, space: u32, key: Bytes, data_type: DataType) -> Self {
         let (form, reading) = match data_type {
             DataType::Hash => (Form::Hash, Reading::Cursor(Bytes::from_static(b"0"))),
             DataType::Set => (Form::Set, Reading::Cursor(Bytes::from_static(b"0"))),
             DataType::Zset => (Form::Zset, Reading::Cursor(Bytes::from_static(b"0"))),
             DataType::List => (Form::List, Reading::At(0)),
-            DataType::Stream => (Form::Whole(crate::rdb::Kind::String), Reading::Entries(None)),
             _ => (Form::String, Reading::At(0)),
         };
         Self {
@@ -105,10 +107,21 @@ impl Big {
             page: 64,
             parts: 0,
             expiry_is_asked: false,
+            stream: None,
             expiry_is_wanted: true,
             expiry_touched: 0,
             dirty: IdSet::default(),
             recent: HashMap::default(),
+        }
+    }
+
+    /// The same for a stream of about so many bytes, which is written as `kind`.
+    pub fn stream(number: u32, space: u32, key: Bytes, kind: Kind, bytes: u64) -> Self {
+        Self {
+            form: Form::Stream(kind),
+            reading: Reading::Stream,
+            stream: Some(Box::new(StreamReader::new(kind, bytes))),
+            ..Self::new(number, space, key, DataType::Stream)
         }
     }
 

@@ -114,6 +114,7 @@ impl Run {
             key: big.key.clone(),
             expiry_ms: big.expiry_ms,
             form: big.form,
+            nodes: big.stream.as_ref().map_or(0, |stream| stream.nodes()),
         });
         Ok(Cut {
             position: Position { replid: self.replid, offset: self.ledger.offset() },

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::ids::Id;
 use crate::psync::Position;
-use crate::rdb::Kind;
+use crate::rdb::{Kind, encode};
 use crate::spool::Gauge;
 
 /// What is known now. Later changes supersede earlier ones.
@@ -118,6 +118,25 @@ pub struct BigValue {
     pub expiry_ms: Option<i64>,
     /// How its parts are put together.
     pub form: Form,
+    /// Of a stream: how many nodes its parts begin with.
+    pub nodes: u64,
+}
+
+impl BigValue {
+    /// What stands in front of its `parts`, which have so many `bytes`; nothing of a hash, whose [head](HashForm::head)
+    /// depends on what is in it.
+    ///
+    /// [HashForm]: crate::rdb::encode::HashForm
+    pub fn head(&self, parts: u64, bytes: u64) -> Vec<u8> {
+        let mut head = Vec::new();
+        match self.form {
+            Form::String => encode::length(&mut head, bytes),
+            Form::List | Form::Set | Form::Zset => encode::length(&mut head, parts),
+            Form::Stream(_) => encode::length(&mut head, self.nodes),
+            Form::Hash | Form::Whole(_) => {}
+        }
+        head
+    }
 }
 
 /// How the parts of a big value are put together, all in plain forms that every server reads.
@@ -133,6 +152,9 @@ pub enum Form {
     Hash,
     /// Members and scores.
     Zset,
+    /// A stream, all but the number of its nodes in front ([`BigValue::nodes`]): node after node, each a part, then the
+    /// rest in pieces.
+    Stream(Kind),
     /// The whole value, encoded, in pieces.
     Whole(Kind),
 }

@@ -8,6 +8,7 @@ use super::dialect::{Commands, Dialect, Expiry, Replies, expires, expiring_hashe
 use super::ids::{Id, Owner};
 use super::mutant::lacks;
 use super::run::Run;
+use super::streams::{Ask, Read};
 use super::{Error, parts};
 use crate::psync::ReplId;
 use crate::rdb::{DataType, Kind, dump, quoted};
@@ -29,6 +30,8 @@ pub(super) enum Item {
     Scan(Bytes),
     /// The next part of a big value.
     Page(u32),
+    /// The next part of a big stream.
+    Stream(u32, Ask),
     /// A big value's key's expiry.
     Expiry(u32),
     /// Elements of a big value.
@@ -86,6 +89,11 @@ impl Batch {
                 Item::Page(big) => {
                     if let Some((key, data_type, reading, len)) = bigs(*big) {
                         parts::ask_page(&mut out, &key, data_type, &reading, len);
+                    }
+                }
+                Item::Stream(big, ask) => {
+                    if let Some((key, ..)) = bigs(*big) {
+                        ask.put(&mut out, &key);
                     }
                 }
                 Item::Expiry(big) => {
@@ -249,6 +257,7 @@ impl Run {
                 Item::Page(big) => {
                     self.settle_page(&place, big, &mut replies, batch.asks_fields || field_expiries)?
                 }
+                Item::Stream(big, ask) => self.settle_stream(&place, big, replies.take(ask.replies())),
                 Item::Expiry(big) => {
                     let expiry = self.dialect.expiry(&mut replies)?;
                     let is_void = self.ledger.is_void(batch.db, batch.space, since);
@@ -369,20 +378,28 @@ impl Run {
             "set" => Some(DataType::Set),
             "zset" => Some(DataType::Zset),
             "hash" => Some(DataType::Hash),
+            "stream" if self.dialect.stream_kind.is_some() => Some(DataType::Stream),
             "none" => {
                 self.keep(place, id, key, None);
                 return Ok(());
             }
             _ => None,
         };
-        if self.is_hot(id, data_type) && !self.pausing {
+        let is_hot = self.is_hot(id, data_type);
+        if is_hot && !self.pausing && self.options.max_pause.is_some() {
             self.defer(place.space, id, key, bytes);
             return Ok(());
         }
-        match data_type {
+        // A stream is read at once where a command does not show all of it, or where there is no time for pages.
+        let at_once = self.unreadable.contains(&id) || (is_hot && bytes <= self.limits.dump);
+        match data_type.filter(|data_type| *data_type != DataType::Stream || !at_once) {
             Some(data_type) => {
                 let (space, name) = (place.space, key.clone());
-                let make = |number| Big::new(number, space, name, data_type);
+                let stream = self.dialect.stream_kind.filter(|_| data_type == DataType::Stream);
+                let make = |number| match stream {
+                    Some(kind) => Big::stream(number, space, name, kind, bytes),
+                    None => Big::new(number, space, name, data_type),
+                };
                 if let Some(big) = self.ledger.begin_big(place.db, place.space, id, &key, place.since, make) {
                     self.active.push_back(big);
                     self.stats.big_values += 1;
@@ -499,6 +516,34 @@ impl Run {
             self.push_part(number, id, body);
         }
         Ok(())
+    }
+
+    /// A page of a stream.
+    fn settle_stream(&mut self, place: &Place, number: u32, replies: Vec<Reply>) {
+        let is_void = self.ledger.is_void(place.db, place.space, place.since);
+        let Some(big) = self.ledger.big(number) else { return };
+        big.page_is_settled();
+        let Some(stream) = &mut big.stream else { return };
+        let read = if is_void { Read::Gone } else { stream.take(replies) };
+        let parts = match read {
+            Read::Parts(parts) => parts,
+            Read::End(parts) => {
+                big.reading = Reading::Done;
+                parts
+            }
+            Read::Gone => return self.ledger.restart_big(number),
+            Read::Unreadable(why) => {
+                tracing::info!(key = quoted(&big.key, KEY_SHOWN), "a stream cannot be read in parts: {why}");
+                let key = big.key.clone();
+                self.unreadable.insert(self.ledger.id(Owner::Space(place.space), &key));
+                return self.ledger.restart_big(number);
+            }
+        };
+        let first = big.parts;
+        big.parts += parts.len() as u64;
+        for (at, part) in (first..).zip(parts) {
+            self.push_part(number, Id(u128::from(at)), Some(part));
+        }
     }
 
     fn settle_elements(

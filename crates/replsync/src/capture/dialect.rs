@@ -4,6 +4,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::Error;
 use crate::psync::ReplId;
+use crate::rdb::{Kind, encode};
 use crate::resp::{Reply, write_command};
 use crate::server::Server;
 
@@ -18,6 +19,8 @@ pub(super) struct Dialect {
     pub pauses_writes: bool,
     /// Fields with expiries.
     pub field_expiries: bool,
+    /// How it writes its streams.
+    pub stream_kind: Option<Kind>,
 }
 
 impl Dialect {
@@ -27,6 +30,7 @@ impl Dialect {
             asks_many: server.has((6, 2), None),
             pauses_writes: server.has((6, 2), None),
             field_expiries: server.has((7, 4), Some((9, 0))),
+            stream_kind: encode::stream_kind(server),
         }
     }
 
@@ -129,6 +133,11 @@ impl Replies {
             Reply::Error(text) => Err(refused("INFO replication", &text)),
             _ => Err(self.nonsense("INFO replication")),
         }
+    }
+
+    /// The next of them; fewer where there are no more.
+    pub fn take(&mut self, count: usize) -> Vec<Reply> {
+        self.replies.by_ref().take(count).collect()
     }
 
     /// Those that are left.

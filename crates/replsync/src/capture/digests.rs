@@ -198,7 +198,7 @@ impl Big {
                 Parts::InOrder(hasher, 0)
             }
             Form::Set | Form::Hash | Form::Zset => Parts::Each(Box::new(Log::new(config))),
-            Form::Whole(_) => Parts::Raw(Vec::new()),
+            Form::Stream(_) | Form::Whole(_) => Parts::Raw(Vec::new()),
         };
         Self { key, form, parts }
     }
@@ -248,7 +248,7 @@ impl Big {
             Form::Set => DataType::Set,
             Form::Hash => DataType::Hash,
             Form::Zset => DataType::Zset,
-            Form::Whole(kind) => kind.data_type(),
+            Form::Stream(kind) | Form::Whole(kind) => kind.data_type(),
         };
         let key = match self.parts {
             Parts::InOrder(mut hasher, _) if self.form == Form::String => {
@@ -270,7 +270,10 @@ impl Big {
                 hasher.finish(data_type)
             }
             Parts::Raw(raw) => match self.form {
-                Form::Whole(kind) => of_raw(hasher, &self.key, None, kind, &raw)?,
+                Form::Stream(kind) | Form::Whole(kind) => {
+                    let whole = [big.head(0, 0), raw].concat();
+                    of_raw(hasher, &self.key, None, kind, &whole)?
+                }
                 _ => return Err(DigestsError::Record),
             },
         };

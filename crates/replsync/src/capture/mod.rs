@@ -39,6 +39,7 @@ mod parts;
 mod pause;
 mod run;
 mod store;
+mod streams;
 mod wire;
 
 pub(crate) use attach::counts_replicas;

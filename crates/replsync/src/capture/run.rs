@@ -128,6 +128,8 @@ pub(super) struct Run {
     pub field_expiries: HashMap<u32, VecDeque<(Id, Bytes, Bytes)>>,
     pub element_types: HashMap<u32, DataType>,
     pub deferred: Vec<Deferred>,
+    /// Streams that hold what no command shows.
+    pub unreadable: HashSet<Id>,
     /// Whether writers are paused: what changes too often may be read now.
     pub pausing: bool,
     /// Whether what does not hold is kept all the same.
@@ -199,6 +201,7 @@ impl Run {
             field_expiries: HashMap::new(),
             element_types: HashMap::new(),
             deferred: Vec::new(),
+            unreadable: HashSet::new(),
             pausing: false,
             is_lenient: false,
             guess: Guess::new(),
@@ -557,7 +560,10 @@ impl Run {
             }
             if big.has_page() && !big.is_busy {
                 big.is_busy = true;
-                batch.items.push(Item::Page(number));
+                batch.items.push(match &big.stream {
+                    Some(stream) => Item::Stream(number, stream.ask().clone()),
+                    None => Item::Page(number),
+                });
                 batch.reply_bytes += page_bytes;
             }
         }

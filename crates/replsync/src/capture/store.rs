@@ -242,31 +242,18 @@ fn write_big<W: Write>(
     parts: &mut Latest,
     server: Server,
 ) -> Result<(), WriteError> {
-    let mut head = Vec::new();
     parts.rewind();
-    let data_type = match big.form {
+    let plain = |data_type| encode::plain_kind(data_type).unwrap_or(Kind::String);
+    let kind = match big.form {
         Form::Hash => return write_hash(file, big, parts, server),
-        Form::Whole(kind) => {
-            file.begin_entry(big.expiry_ms, kind.type_byte(), &big.key)?;
-            while let Some(body) = parts.next()? {
-                write_body(file, body)?;
-            }
-            return Ok(());
-        }
-        Form::String => {
-            encode::length(&mut head, parts.bytes());
-            DataType::String
-        }
-        Form::List => DataType::List,
-        Form::Set => DataType::Set,
-        Form::Zset => DataType::Zset,
+        Form::Stream(kind) | Form::Whole(kind) => kind,
+        Form::String => Kind::String,
+        Form::List => plain(DataType::List),
+        Form::Set => plain(DataType::Set),
+        Form::Zset => plain(DataType::Zset),
     };
-    if big.form != Form::String {
-        encode::length(&mut head, parts.len());
-    }
-    let kind = encode::plain_kind(data_type).unwrap_or(Kind::String);
     file.begin_entry(big.expiry_ms, kind.type_byte(), &big.key)?;
-    file.raw(&head)?;
+    file.raw(&big.head(parts.len(), parts.bytes()))?;
     while let Some(body) = parts.next()? {
         write_body(file, body)?;
     }
