@@ -370,7 +370,9 @@ impl StreamReader {
             (Some(0), _) => group.pending = 0,
             (Some(left), Some(_)) if got == count => group.pending = left,
             _ => {
-                return Err(Stop::Unreadable("a group has not as many pending entries as it says".to_owned()));
+                return Err(Stop::Unreadable(
+                    "a group has not as many pending entries as it says".to_owned(),
+                ));
             }
         }
         self.go_on(next.unwrap_or_default())
