@@ -54,10 +54,9 @@ impl Dialect {
                 at_ms => Expiry::At(at_ms),
             });
         }
-        let before = replies.next()?.time_us();
+        let before = replies.time_us()?;
         let left_ms = replies.integer("PTTL")?;
-        let after = replies.next()?.time_us();
-        let (Some(before), Some(after)) = (before, after) else { return Err(replies.nonsense("TIME")) };
+        let after = replies.time_us()?;
         Ok(match left_ms {
             -2 => Expiry::NoKey,
             -1 => Expiry::Never,
@@ -123,6 +122,14 @@ impl Replies {
             Reply::Integer(number) => Ok(number),
             Reply::Error(text) => Err(refused(command, &text)),
             _ => Err(self.nonsense(command)),
+        }
+    }
+
+    /// The source's clock, in microseconds since the epoch.
+    fn time_us(&mut self) -> Result<i64, Error> {
+        match self.next()? {
+            Reply::Error(text) => Err(refused("TIME", &text)),
+            reply => reply.time_us().ok_or_else(|| self.nonsense("TIME")),
         }
     }
 
