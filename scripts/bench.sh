@@ -3,7 +3,7 @@
 # Short on purpose: a minute or two, once built. Speeds are this machine's and of the fastest sample; the ratio is by
 # how much replsync is faster than its peer.
 #
-# usage: scripts/bench.sh [TARGET…]     checksum, stream, lzf, rdb, apply: all unless named
+# usage: scripts/bench.sh [TARGET…]     checksum, stream, lzf, rdb, apply, spool: all unless named
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

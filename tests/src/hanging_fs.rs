@@ -65,18 +65,11 @@ impl HangingFs {
         self.folder.path()
     }
 
-    /// From now on, writes and reads do not return.
-    pub fn hang(&self) {
+    /// From now on, writes and reads do not return, until what is returned is dropped.
+    #[must_use]
+    pub fn hang(&self) -> Hang<'_> {
         lock(&self.state).hangs = true;
-    }
-
-    /// From now on they do, also those that have waited.
-    pub fn go_on(&self) {
-        let mut state = lock(&self.state);
-        state.hangs = false;
-        for waiting in std::mem::take(&mut state.waiting) {
-            state.answer(waiting);
-        }
+        Hang(self)
     }
 
     /// How many calls wait.
@@ -85,9 +78,16 @@ impl HangingFs {
     }
 }
 
-impl Drop for HangingFs {
+/// While it is there, calls hang. A process that has one cannot end before: drop it first.
+pub struct Hang<'a>(&'a HangingFs);
+
+impl Drop for Hang<'_> {
     fn drop(&mut self) {
-        self.go_on();
+        let mut state = lock(&self.0.state);
+        state.hangs = false;
+        for waiting in std::mem::take(&mut state.waiting) {
+            state.answer(waiting);
+        }
     }
 }
 

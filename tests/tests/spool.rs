@@ -207,7 +207,7 @@ fn a_disk_that_stands_still_frees_the_source() -> Result<()> {
     target.pause();
     write(&source, 20)?;
     wait_for_spool_of(&source, PATIENCE)?;
-    fs.hang();
+    let hang = fs.hang();
     let (hung, mut unread_bytes_max, mut written_mb) = (Instant::now(), 0, 0);
     while source.info_number("connected_slaves") > 0 {
         ensure!(hung.elapsed() < PATIENCE, "the link is still there: {}", node.stderr());
@@ -232,7 +232,7 @@ fn a_disk_that_stands_still_frees_the_source() -> Result<()> {
         node.is_running()?;
         std::thread::sleep(Duration::from_millis(10));
     }
-    fs.go_on();
+    drop(hang);
     let outcome = node.wait(PATIENCE)?;
     target.resume();
     outcome.assert(5, &["stands still", &fs.folder().display().to_string(), "--spool", "still shifted"]);
@@ -249,11 +249,11 @@ fn a_disk_that_hangs_for_a_moment_is_waited_for() -> Result<()> {
     target.pause();
     write(&source, 10)?;
     wait_for_spool_of(&source, PATIENCE)?;
-    fs.hang();
+    let hang = fs.hang();
     write(&source, 8)?;
     std::thread::sleep(Duration::from_secs(2));
     assert!(fs.waiting() > 0, "nothing hangs");
-    fs.go_on();
+    drop(hang);
     write(&source, 10)?;
     target.resume();
     pass_mark(&source.url(), &target.url(), PATIENCE, || Ok(()))?;

@@ -7,7 +7,7 @@
 //! | 6 | [`verify`], [`inspect`], [`migrate`], [`backup`] | features, told as a story |
 //! | 5 | [`capture`] | a live keyspace, copied exactly and without a fork |
 //! | 4 | [`digest`], [`compare`], [`apply`] | digests of keyspaces; two keyspaces compared; writing into a target |
-//! | 3 | [`files`], [`clock`], [`endpoint`], [`channel`], [`spool`], [`link`] | drivers: RDB files, connections, bounded queues, the replica link |
+//! | 3 | [`files`], [`clock`], [`endpoint`], [`channel`], [`spool`], [`link`] | drivers: RDB files, connections, bounded queues, what waits on disk, the replica link |
 //! | 2 | [`psync`], [`command`] | sans-IO: the replica's handshake and position; what each command touches and how it is rewritten |
 //! | 1 | [`rdb`] | the format |
 //! | 0 | [`server`], [`shift`], [`checksum`], [`resp`] | who is who; expiries out of reach; CRC-64; the wire |

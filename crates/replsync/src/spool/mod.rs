@@ -60,7 +60,7 @@ pub struct Config {
     /// How much may wait in memory to be written to disk, beside that; where more waits, the disk is too slow.
     pub write_behind_bytes: usize,
     /// A write or a read that has not returned for this long fails the queue: the disk stands still. A tenth of it is
-    /// enough while more than `write_behind_bytes` wait.
+    /// enough while more than `write_behind_bytes` wait and the sender is not patient.
     pub stall_timeout: Duration,
 }
 

@@ -64,8 +64,9 @@ impl<T: Item> Sender<T> {
     }
 
     /// Waits until what waits to be written is less than may (`write_behind_bytes`): a sender that has more coming
-    /// asks for room first. A `patient` one waits as long as the disk writes at all; otherwise a disk that does not
-    /// keep up for `stall_timeout` fails the queue, as one that stands still always does.
+    /// asks for room first. For a `patient` one it is enough that each write returns within `stall_timeout`. For
+    /// another one, who is held up meanwhile, a tenth of that is too long, and a disk that does not keep up for
+    /// `stall_timeout` fails the queue, too.
     ///
     /// # Errors
     /// When it is closed.

@@ -160,7 +160,6 @@ impl<T: Item> State<T> {
             && self.ahead_error.is_none()
             && self.segments.is_empty()
             && self.behind.is_empty()
-            && !self.reading
             && self.writing.is_none())
     }
 
@@ -188,7 +187,7 @@ impl<T: Item> State<T> {
         if let Some(error) = self.ahead_error.take() {
             return Next::Failed(error);
         }
-        if self.reading || !self.segments.is_empty() || self.writing.is_some() {
+        if !self.segments.is_empty() || self.writing.is_some() {
             return Next::Nothing;
         }
         // It was not written yet, and need not be.
@@ -246,11 +245,11 @@ impl<T: Item> State<T> {
         self.closed || (self.sender_left && !self.uses_disk() && self.segments.is_empty())
     }
 
-    /// Whether the disk stands still, or does not keep up.
+    /// Whether the disk stands still, or does not keep up: who is patient waits for it while it writes at all.
     pub(super) fn stall(&self, shared: &Shared<T>, patient: bool) -> Option<Error> {
         let (folder, waiting_bytes) = (&shared.config.folder, self.waiting_bytes());
         let (write_behind_bytes, limit) = (shared.config.write_behind_bytes, shared.config.stall_timeout);
-        let write_limit = if waiting_bytes > write_behind_bytes { limit / 10 } else { limit };
+        let write_limit = if !patient && waiting_bytes > write_behind_bytes { limit / 10 } else { limit };
         for (what, pulse, limit) in
             [("write", &shared.write_pulse, write_limit), ("read", &shared.read_pulse, limit)]
         {
