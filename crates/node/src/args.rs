@@ -10,6 +10,7 @@ mod inspect;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::exit::Failure;
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 
 pub use access::{FromAccess, ToAccess};
@@ -82,9 +83,10 @@ Exit codes: 0 done · 1 --verify found differences · 2 wrong usage
 
 /// Copy a live server into another one and follow what its clients write
 ///
-/// The source is read as by a replica (a full sync, for which it forks), the target is written as by an ordinary
-/// client. All databases, functions and expiries are moved, across versions too. Without --until it follows the
-/// source until it is stopped (SIGINT or SIGTERM), which it does between two transactions.
+/// The source is read as by a client, while its replication stream says which keys to read again: it does not fork. The
+/// target is written as by an ordinary client. All databases, functions and expiries are moved, across versions too. Without
+/// --until it follows the source until it is stopped (SIGINT or SIGTERM), which it does between two transactions.
+/// --method full-sync copies by a full sync, as a replica does, for which the source forks.
 ///
 /// While it runs, every expiry on the target is shifted far into the future, so that the target expires nothing that the
 /// source may still renew; what expires on the source is deleted on the target. At its end, also when it is stopped, it
@@ -112,31 +114,14 @@ pub struct Migrate {
     /// Delete everything on the target first
     #[arg(long)]
     pub flush_target: bool,
-    /// How the copy begins; full-sync makes the source fork
-    #[arg(long, value_enum, default_value_t = Method::FullSync)]
+    /// How the copy is made: by reading keys as a client does, or by a full sync, for which the source forks
+    #[arg(long, value_enum, default_value_t = Method::ForkFree)]
     pub method: Method,
-    /// Attach to a source that takes writes only with enough replicas, and counts us as one
-    #[arg(long)]
-    pub allow_counted_as_replica: bool,
-    /// Go on without something that cannot be moved
-    #[arg(long, value_enum)]
-    pub allow_loss: Vec<Loss>,
-    /// Build values larger than this (as RDB, in bytes) by commands in pieces instead of one RESTORE
-    #[arg(long, value_name = "BYTES", default_value_t = 1024 * 1024)]
-    pub big_value_bytes: usize,
-    /// Give up when the link to the source stays down for this long
-    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "60s")]
-    pub reconnect_for: Duration,
-    /// Where what the target has yet to take waits on disk, so that the source is always read [default: the folder for
-    /// temporary files]
-    #[arg(long, value_name = "DIR")]
-    pub spool: Option<PathBuf>,
-    /// How much may wait there; more ends the job (exit code 5)
-    #[arg(long, value_name = "BYTES", default_value_t = 10 << 30)]
-    pub spool_max_bytes: u64,
     /// How often to start anew, with a flushed target, when the source cannot continue where it was
     #[arg(long, value_name = "TIMES", default_value_t = 3)]
     pub restarts: u32,
+    #[command(flatten)]
+    pub capture: CaptureArgs,
     #[command(flatten)]
     pub from_access: FromAccess,
     #[command(flatten)]
@@ -181,6 +166,9 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Method {
+    /// Read keys, and again those that were written: no fork
+    ForkFree,
+    /// The classic way: the source forks
     FullSync,
 }
 
@@ -262,29 +250,34 @@ pub struct Verify {
 
 impl Migrate {
     /// As the library wants it.
-    pub fn options(&self) -> replsync::migrate::Options {
-        let Method::FullSync = self.method;
+    ///
+    /// # Errors
+    /// When the spool's folder is of no use.
+    pub fn options(&self) -> Result<replsync::migrate::Options, Failure> {
+        let Settled { attach, options: capture } = self.capture.settle()?;
         let mut options = replsync::migrate::Options {
+            method: match self.method {
+                Method::ForkFree => replsync::migrate::Method::ForkFree,
+                Method::FullSync => replsync::migrate::Method::FullSync,
+            },
             until: match self.until {
                 Some(Until::CaughtUp) => replsync::migrate::Until::CaughtUp,
                 Some(Until::Quiet(quiet)) => replsync::migrate::Until::Quiet(quiet),
                 None => replsync::migrate::Until::Stopped,
             },
             flush_target: self.flush_target,
-            allow_counted_as_replica: self.allow_counted_as_replica,
-            reconnect_for: self.reconnect_for,
+            allow_counted_as_replica: attach.allowed.counted_as_replica,
+            reconnect_for: attach.reconnect_for,
             verify: self.verify.then_some(self.verify_timeout),
             pause_source: self.pause_source,
             restarts: self.restarts,
+            spool: attach.spool,
             ..Default::default()
         };
-        options.spool.budget = replsync::spool::Budget::new(self.spool_max_bytes);
-        if let Some(folder) = &self.spool {
-            options.spool.folder.clone_from(folder);
-        }
-        options.copy.big_value_bytes = self.big_value_bytes;
-        options.copy.allow_module_aux_loss = self.allow_loss.contains(&Loss::ModuleAux);
-        options
+        options.copy.big_value_bytes = usize::try_from(capture.big_value_bytes).unwrap_or(usize::MAX);
+        options.copy.allow_module_aux_loss = attach.allowed.module_aux_loss;
+        options.capture = capture;
+        Ok(options)
     }
 }
 

@@ -9,7 +9,7 @@ use replsync::migrate::{Phase, Progress};
 use tokio::sync::watch;
 
 use crate::args::Output;
-use crate::output::count;
+use crate::output::{count, counted};
 use crate::stderr::Stderr;
 
 pub const BAR_EVERY: Duration = Duration::from_millis(250);
@@ -48,8 +48,8 @@ pub async fn show(
                 bar.set_message(meter.describe(&now));
                 bar.tick();
             }
-            // A change of phase is worth a line at once.
-            None if shown != Some(now.phase) || line_at.elapsed() >= LINE_EVERY => {
+            // A change of phase is worth a line at once; rounds and pauses take turns.
+            None if shown.map(settled) != Some(settled(now.phase)) || line_at.elapsed() >= LINE_EVERY => {
                 (shown, line_at) = (Some(now.phase), Instant::now());
                 stderr.line(&meter.describe(&now));
             }
@@ -57,6 +57,10 @@ pub async fn show(
         }
         tokio::time::sleep(BAR_EVERY).await;
     }
+}
+
+fn settled(phase: Phase) -> Phase {
+    if phase == Phase::Cutting { Phase::Converging } else { phase }
 }
 
 /// Rates over the last seconds.
@@ -92,6 +96,11 @@ impl Meter {
         }
     }
 
+    /// Fall per second of what `of` reads.
+    fn fall(&self, of: impl Fn(&Progress) -> u64) -> f64 {
+        self.rate(|progress| u64::MAX - of(progress))
+    }
+
     /// One line for people.
     fn describe(&self, progress: &Progress) -> String {
         let down = match (progress.link_down, progress.throttled) {
@@ -106,6 +115,27 @@ impl Meter {
         match progress.phase {
             Phase::Examining => "looking at both servers".to_owned(),
             Phase::Waiting => format!("waiting for the source's RDB{down}"),
+            Phase::Attaching => format!("attaching to the source's stream{down}"),
+            Phase::Copying if progress.keys_read > 0 => {
+                let read_rate = self.rate(|progress| progress.keys_read);
+                let bytes_rate = HumanBytes(self.rate(|progress| progress.bytes_read) as u64);
+                let total = progress.keys_total.max(progress.keys_read);
+                let left = time_left(total - progress.keys_read, read_rate);
+                let (read, total, rate) =
+                    (count(progress.keys_read), count(total), count(read_rate as u64));
+                format!(
+                    "copying  {read} of about {total} keys  {rate} keys/s  {bytes_rate}/s{left}{}{spooled}{down}",
+                    captured(progress)
+                )
+            }
+            Phase::Converging | Phase::Cutting => {
+                let name = if progress.phase == Phase::Cutting { "cutting" } else { "converging" };
+                // What matters is how fast it becomes less, not how much is read.
+                let left = time_left(progress.dirty, self.fall(|progress| progress.dirty));
+                let rounds = counted(progress.rounds, "round", "rounds");
+                format!("{name}{}  {rounds}{left}{spooled}{down}", captured(progress))
+            }
+            Phase::Finishing => format!("copying big values{spooled}{down}"),
             Phase::Copying => {
                 let (keys, keys_rate) = (count(progress.keys), self.rate(|progress| progress.keys));
                 let bytes = HumanBytes(progress.rdb_bytes);
@@ -144,6 +174,15 @@ impl Meter {
             }
         }
     }
+}
+
+/// What a capture still has before it.
+fn captured(progress: &Progress) -> String {
+    let mut text = format!("  {} dirty", count(progress.dirty));
+    if progress.big_values > 0 {
+        text += &format!("  {} under way", counted(progress.big_values, "big value", "big values"));
+    }
+    text
 }
 
 pub fn time_left(left: u64, rate: f64) -> String {

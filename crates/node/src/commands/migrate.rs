@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use indicatif::{HumanBytes, ProgressBar};
 use replsync::compare::{Both, Difference};
-use replsync::migrate::{Ended, Progress, Report, Verdict, migrate};
+use replsync::migrate::{Ended, Method, Progress, Report, Verdict, migrate};
 use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
@@ -25,7 +25,7 @@ pub async fn run(
 ) -> Result<ExitCode, Failure> {
     let from = args.from_access.apply(&args.from)?;
     let to = args.to_access.apply(&args.to)?;
-    let options = args.options();
+    let options = args.options()?;
     let stop = signals()?;
     let (sender, receiver) = watch::channel(Progress::default());
     // A task of its own: a terminal that is held up holds up nothing else.
@@ -102,7 +102,15 @@ struct Document<'a> {
     commands: u64,
     replid: Option<String>,
     offset: Option<u64>,
+    method: &'static str,
     forks_caused: Option<u64>,
+    forks_other: Option<u64>,
+    pause_ms: Option<f64>,
+    rounds: Option<u64>,
+    copied_again: Option<u64>,
+    big_values: Option<u64>,
+    longest_batch_ms: Option<f64>,
+    source_evicted: Option<u64>,
     digest: Option<Digest>,
     digest_expiries: Option<Digest>,
     keys_compared: Option<u64>,
@@ -170,6 +178,7 @@ impl<'a> Document<'a> {
         let seen = report.verification.as_ref();
         let digests = seen.and_then(|seen| seen.digests);
         let swept = report.swept.unwrap_or_default();
+        let capture = report.capture.as_ref();
         Self {
             exact: report.is_exact(),
             verified: seen.is_some_and(|seen| seen.verdict == Verdict::Equal),
@@ -197,7 +206,18 @@ impl<'a> Document<'a> {
             commands: report.commands,
             replid: report.position.map(|position| position.replid.to_string()),
             offset: report.position.map(|position| position.offset),
-            forks_caused: report.forks,
+            method: match report.method {
+                Method::ForkFree => "fork-free",
+                Method::FullSync => "full-sync",
+            },
+            forks_caused: report.forks_caused,
+            forks_other: report.forks_other,
+            pause_ms: capture.map(|capture| millis(capture.pause)),
+            rounds: capture.map(|capture| capture.rounds),
+            copied_again: capture.map(|capture| capture.copied_again),
+            big_values: capture.map(|capture| capture.big_values),
+            longest_batch_ms: capture.map(|capture| millis(capture.longest_batch)),
+            source_evicted: capture.map(|capture| capture.evicted.1.saturating_sub(capture.evicted.0)),
             digest: digests.map(|digests| Digest::new(digests.data)),
             digest_expiries: digests.and_then(|digests| digests.expiries).map(Digest::new),
             reconnects: report.reconnects,
@@ -218,6 +238,10 @@ impl<'a> Document<'a> {
     }
 }
 
+fn millis(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e3
+}
+
 /// What people read.
 fn text(report: &Report) -> String {
     let mut text = String::new();
@@ -233,6 +257,26 @@ fn text(report: &Report) -> String {
     let (keys, bytes) = (counted(copied.keys, "key", "keys"), HumanBytes(copied.rdb_bytes));
     let functions = counted(copied.functions, "function library", "function libraries");
     let _ = writeln!(text, "copied    {keys}, {functions} ({bytes} of RDB)");
+    if let Some(capture) = &report.capture {
+        let again = counted(capture.copied_again, "key", "keys");
+        let rounds = counted(capture.rounds, "round", "rounds");
+        let _ = writeln!(
+            text,
+            "captured  without a full sync: {again} read again in {rounds}, writers held up for {:.1} ms",
+            millis(capture.pause)
+        );
+        for caveat in &capture.caveats {
+            let _ = writeln!(text, "          {caveat}");
+        }
+    }
+    let _ = match (report.method, report.forks_caused, report.forks_other) {
+        (Method::ForkFree, Some(caused), Some(other)) => {
+            writeln!(text, "forks     {} caused, {} of the source's own", count(caused), count(other))
+        }
+        (Method::ForkFree, Some(caused), None) => writeln!(text, "forks     {} caused", count(caused)),
+        (_, Some(forks), _) => writeln!(text, "forks     {} of the source meanwhile (a full sync takes one)", count(forks)),
+        (_, None, _) => Ok(()),
+    };
     let commands = counted(report.commands, "command", "commands");
     let reconnects = counted(report.reconnects, "reconnect", "reconnects");
     let _ = writeln!(text, "followed  {commands}, {reconnects}");

@@ -20,6 +20,8 @@ pub enum Place {
     Rdb(u64),
     /// An offset of the replication stream.
     Stream(u64),
+    /// A copy of a capture.
+    Capture,
 }
 
 impl fmt::Display for Place {
@@ -27,6 +29,7 @@ impl fmt::Display for Place {
         match self {
             Place::Rdb(offset) => write!(f, "RDB byte {offset}"),
             Place::Stream(offset) => write!(f, "stream offset {offset}"),
+            Place::Capture => f.write_str("copied"),
         }
     }
 }

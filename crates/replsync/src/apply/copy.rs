@@ -60,25 +60,32 @@ pub struct Copied {
 
 /// Turns an RDB into batches. Plain code that reads and calls back; it belongs on a thread of its own.
 pub struct Copier<F> {
-    target: Arc<Target>,
+    pub(super) target: Arc<Target>,
     options: CopyOptions,
     emit: F,
-    batcher: Batcher,
+    pub(super) batcher: Batcher,
     mset: Mset,
     /// The last hash with field expiries as it was written anew; kept for its room.
     hash: Vec<u8>,
-    copied: Copied,
+    pub(super) copied: Copied,
+    /// Whether copies of one key may follow each other, as in a capture.
+    pub(super) is_capture: bool,
 }
+
+/// What RESTORE is told of a key's use: an argument's name and its value.
+type Hint = (&'static [u8], u64);
 
 /// Small strings that wait to be sent together.
 #[derive(Default)]
 struct Mset {
     db: u32,
-    /// Where the first of them stands in the RDB.
-    place: u64,
+    /// Where the first of them stands.
+    place: Option<Place>,
     count: usize,
     /// Keys and values, encoded.
     args: BytesMut,
+    /// Of a capture, hashes of the keys: another copy of one of them must not come before this one.
+    hashes: Vec<u64>,
 }
 
 impl<F: FnMut(Batch) -> Result<(), Error>> Copier<F> {
@@ -92,26 +99,31 @@ impl<F: FnMut(Batch) -> Result<(), Error>> Copier<F> {
             mset: Mset::default(),
             hash: Vec::new(),
             copied: Copied::default(),
+            is_capture: false,
         }
     }
 
     /// Copies the whole RDB, which must end where the input does.
     pub fn copy<I: Input>(mut self, input: I) -> Result<Copied, Error> {
+        self.read(input)?;
+        self.finish()
+    }
+
+    /// Copies an RDB, which must end where the input does.
+    pub(super) fn read<I: Input>(&mut self, input: I) -> Result<(), Error> {
         let mut reader = Reader::new(input);
         while let Some(item) = reader.next_item()? {
             match item {
                 Item::Entry(entry) => self.entry(&mut reader, &entry)?,
                 Item::Aux { key, value } => self.aux(&key, &value, reader.offset()),
-                Item::Function(code) => self.function(&code, reader.offset())?,
+                Item::Function(code) => self.function(&code, self.place(reader.offset()))?,
                 Item::ModuleAux(aux) if self.options.allow_module_aux_loss => {
                     tracing::warn!(module = aux.id.name(), "leaving module data outside the keyspace behind");
                     self.copied.module_aux_dropped += 1;
                 }
                 Item::ModuleAux(aux) => {
-                    return Err(loss(
-                        Loss::ModuleAux(aux.id.name()),
-                        At { place: Some(Place::Rdb(reader.offset())), ..At::default() },
-                    ));
+                    let place = Some(Place::Rdb(reader.offset()));
+                    return Err(loss(Loss::ModuleAux(aux.id.name()), At { place, ..At::default() }));
                 }
                 Item::Header { .. }
                 | Item::ResizeDb { .. }
@@ -119,19 +131,27 @@ impl<F: FnMut(Batch) -> Result<(), Error>> Copier<F> {
                 | Item::SlotImport { .. } => {}
                 Item::End { .. } => {}
             }
-            if self.batcher.is_full() {
-                self.hand_on()?;
-            }
+            self.hand_on_full()?;
         }
-        self.flush_mset();
-        self.hand_on()?;
-        self.copied.rdb_bytes = reader.offset();
+        let rdb_bytes = reader.offset();
+        self.copied.rdb_bytes += rdb_bytes;
         let mut input = reader.into_input();
         match input.peek(1) {
-            Err(rdb::Error::Truncated { .. }) => Ok(self.copied),
+            Err(rdb::Error::Truncated { .. }) => Ok(()),
             Err(error) => Err(error.into()),
-            Ok(_) => Err(Error::BehindRdb(self.copied.rdb_bytes)),
+            Ok(_) => Err(Error::BehindRdb(rdb_bytes)),
         }
+    }
+
+    /// Hands on what is left, and says what was copied.
+    pub(super) fn finish(mut self) -> Result<Copied, Error> {
+        self.flush_mset();
+        self.hand_on()?;
+        Ok(self.copied)
+    }
+
+    pub(super) fn hand_on_full(&mut self) -> Result<(), Error> {
+        if self.batcher.is_full() { self.hand_on() } else { Ok(()) }
     }
 
     fn hand_on(&mut self) -> Result<(), Error> {
@@ -161,8 +181,11 @@ impl<F: FnMut(Batch) -> Result<(), Error>> Copier<F> {
         }
     }
 
-    fn function(&mut self, code: &[u8], offset: u64) -> Result<(), Error> {
-        let place = Place::Rdb(offset);
+    fn place(&self, offset: u64) -> Place {
+        if self.is_capture { Place::Capture } else { Place::Rdb(offset) }
+    }
+
+    fn function(&mut self, code: &[u8], place: Place) -> Result<(), Error> {
         let server = self.target.server();
         if !server.has((7, 0), None) {
             return Err(loss(
@@ -176,18 +199,11 @@ impl<F: FnMut(Batch) -> Result<(), Error>> Copier<F> {
     }
 
     fn entry<I: Input>(&mut self, reader: &mut Reader<I>, entry: &Entry) -> Result<(), Error> {
-        let server = self.target.server();
         if entry.metadata_classes > 0 {
-            return Err(loss(Loss::KeyMetadata, at(entry, reader.key())));
+            return Err(loss(Loss::KeyMetadata, self.at(entry, reader.key())));
         }
         let hint = self.hint(entry);
-        let expiry_ms = match entry.expiry_ms.map(|at_ms| (at_ms, self.target.dialect.expiries.of_key(at_ms)))
-        {
-            Some((at_ms, None)) => return Err(loss(Loss::ExpiryOutOfRange(at_ms), at(entry, reader.key()))),
-            expiry => expiry.and_then(|(_, written)| written),
-        };
-        // From here on as it is to be written.
-        let entry = &Entry { expiry_ms, ..*entry };
+        let entry = self.as_written(entry, reader.key())?;
         let whole_max = match entry.kind.data_type() {
             DataType::Stream => STREAM_BYTES_MAX,
             DataType::Module => MODULE_BYTES_MAX,
@@ -195,43 +211,70 @@ impl<F: FnMut(Batch) -> Result<(), Error>> Copier<F> {
         };
         let whole_max = whole_max.max(self.options.big_value_bytes);
         let (key, raw) = reader.key_and_raw_value(whole_max)?;
+        if let Some(raw) = raw {
+            return self.whole(&entry, key, raw, hint);
+        }
+        self.count_by_commands();
+        let (key, place) = (key.to_vec(), self.place(entry.offset));
+        let mut pieces = Pieces::new(&self.target, &mut self.batcher, &mut self.emit, &entry, place, &key);
+        reader.decode_value(&mut |_: &[u8], element| pieces.element(element))?;
+        pieces.finish()
+    }
+
+    /// The entry with the expiry that is to be written.
+    pub(super) fn as_written(&self, entry: &Entry, key: &[u8]) -> Result<Entry, Error> {
+        let Some(at_ms) = entry.expiry_ms else { return Ok(*entry) };
+        match self.target.dialect.expiries.of_key(at_ms) {
+            Some(written) => Ok(Entry { expiry_ms: Some(written), ..*entry }),
+            None => Err(loss(Loss::ExpiryOutOfRange(at_ms), self.at(entry, key))),
+        }
+    }
+
+    /// Copies a value that is there as a whole. `entry` is as it is to be written, `hint` what RESTORE is told of its use.
+    pub(super) fn whole(
+        &mut self,
+        entry: &Entry,
+        key: &[u8],
+        raw: &[u8],
+        hint: Option<Hint>,
+    ) -> Result<(), Error> {
+        let server = self.target.server();
         // What the target does not load may have an older form in the same bytes.
         let mut hash = std::mem::take(&mut self.hash);
-        let expiring = match raw {
-            Some(raw) => self.expiring_hash(entry, key, raw, &mut hash)?,
-            None => None,
-        };
-        let whole = raw.and_then(|raw| match rdb::readable(entry.kind, server) {
-            _ if expiring.is_some() => Some((expiring?, &hash[..])),
-            true => Some((entry.kind, raw)),
-            false => {
-                let older = rdb::older_form(entry.kind, raw, server)?;
+        let whole = match self.expiring_hash(entry, key, raw, &mut hash)? {
+            Some(kind) => Some((kind, &hash[..])),
+            None if rdb::readable(entry.kind, server) => Some((entry.kind, raw)),
+            None => rdb::older_form(entry.kind, raw, server).map(|older| {
                 self.copied.idempotent_streams += u64::from(older.is_poorer);
-                Some((older.kind, older.raw))
+                (older.kind, older.raw)
+            }),
+        };
+        match whole {
+            Some((Kind::String, raw)) if hint.is_none() && self.string(entry, key, raw)? => {
+                self.copied.keys += 1;
             }
-        });
-        self.copied.keys += 1;
-        match (whole, raw) {
-            (Some((Kind::String, raw)), _) if hint.is_none() && self.string(entry, key, raw)? => {}
-            (Some((kind, raw)), _) => self.restore(entry, kind, key, raw, hint),
-            (None, Some(raw)) => {
-                self.copied.keys_by_commands += 1;
-                let mut pieces = Pieces::new(&self.target, &mut self.batcher, &mut self.emit, entry, key);
+            Some((kind, raw)) => {
+                self.copied.keys += 1;
+                self.restore(entry, kind, key, raw, hint);
+            }
+            None => {
+                self.count_by_commands();
+                let place = self.place(entry.offset);
+                let mut pieces =
+                    Pieces::new(&self.target, &mut self.batcher, &mut self.emit, entry, place, key);
                 rdb::decode(entry.kind, raw, &rdb::Limits::default(), &mut |element| {
                     pieces.element(element)
                 })?;
                 pieces.finish()?;
             }
-            (None, None) => {
-                self.copied.keys_by_commands += 1;
-                let key = key.to_vec();
-                let mut pieces = Pieces::new(&self.target, &mut self.batcher, &mut self.emit, entry, &key);
-                reader.decode_value(&mut |_: &[u8], element| pieces.element(element))?;
-                pieces.finish()?;
-            }
         }
         self.hash = hash;
         Ok(())
+    }
+
+    fn count_by_commands(&mut self) {
+        self.copied.keys += 1;
+        self.copied.keys_by_commands += 1;
     }
 
     /// Writes a hash with field expiries anew into `out`, for the target and with the expiries that it is to have.
@@ -246,7 +289,7 @@ impl<F: FnMut(Batch) -> Result<(), Error>> Copier<F> {
         let target = &self.target.dialect;
         let mut written = |at_ms: u64| {
             let out_of_range = || Loss::ExpiryOutOfRange(i64::try_from(at_ms).unwrap_or(i64::MAX));
-            target.expiries.of_field(at_ms).ok_or_else(|| loss(out_of_range(), at(entry, key)))
+            target.expiries.of_field(at_ms).ok_or_else(|| loss(out_of_range(), self.at(entry, key)))
         };
         rdb::rewrite_field_expiries(entry.kind, raw, target.server, out, &mut written)
     }
@@ -260,7 +303,7 @@ impl<F: FnMut(Batch) -> Result<(), Error>> Copier<F> {
         match entry.expiry_ms {
             None => self.mset(entry, key, &value),
             Some(expiry_ms) if self.target.server().has((6, 2), None) => {
-                let place = Place::Rdb(entry.offset);
+                let place = self.place(entry.offset);
                 let mut command = self.batcher.command(entry.db, place, Expect::NoError, 5);
                 command.arg(b"SET");
                 command.arg(key);
@@ -276,7 +319,7 @@ impl<F: FnMut(Batch) -> Result<(), Error>> Copier<F> {
     }
 
     /// The access hint as RESTORE's arguments, where the target has a use for it.
-    fn hint(&mut self, entry: &Entry) -> Option<(&'static [u8], u64)> {
+    fn hint(&mut self, entry: &Entry) -> Option<Hint> {
         let hint = match (self.target.eviction, entry.idle_seconds, entry.freq) {
             (_, None, None) => return None,
             (Eviction::Lru, Some(idle_seconds), _) => Some((&b"IDLETIME"[..], idle_seconds)),
@@ -288,10 +331,11 @@ impl<F: FnMut(Batch) -> Result<(), Error>> Copier<F> {
     }
 
     /// `RESTORE key expiry payload REPLACE ABSTTL [hint]`
-    fn restore(&mut self, entry: &Entry, kind: Kind, key: &[u8], raw: &[u8], hint: Option<(&[u8], u64)>) {
+    fn restore(&mut self, entry: &Entry, kind: Kind, key: &[u8], raw: &[u8], hint: Option<Hint>) {
         let version = rdb::restore_version(self.target.server());
         let args = if hint.is_some() { 8 } else { 6 };
-        let mut command = self.batcher.command(entry.db, Place::Rdb(entry.offset), Expect::NoError, args);
+        let place = self.place(entry.offset);
+        let mut command = self.batcher.command(entry.db, place, Expect::NoError, args);
         command.arg(b"RESTORE");
         command.arg(key);
         command.number(entry.expiry_ms.unwrap_or(0));
@@ -315,30 +359,36 @@ impl<F: FnMut(Batch) -> Result<(), Error>> Copier<F> {
             self.mset.db = entry.db;
         }
         if self.mset.count == 0 {
-            self.mset.place = entry.offset;
+            self.mset.place = Some(self.place(entry.offset));
         }
         self.mset.count += 1;
+        if self.is_capture {
+            self.mset.hashes.push(rdb::distinct::hash(key));
+        }
         write_bulk(&mut self.mset.args, key);
         write_bulk(&mut self.mset.args, value);
     }
 
-    fn flush_mset(&mut self) {
-        let Mset { db, place, count, .. } = self.mset;
-        if count == 0 {
-            return;
-        }
-        let mut command = self.batcher.command(db, Place::Rdb(place), Expect::NoError, 1 + 2 * count);
+    /// Whether one of the strings that wait may be this key's.
+    pub(super) fn mset_has(&self, db: u32, key: &[u8]) -> bool {
+        self.mset.count > 0 && self.mset.db == db && self.mset.hashes.contains(&rdb::distinct::hash(key))
+    }
+
+    pub(super) fn flush_mset(&mut self) {
+        let Mset { db, place: Some(place), count: count @ 1.., .. } = self.mset else { return };
+        let mut command = self.batcher.command(db, place, Expect::NoError, 1 + 2 * count);
         command.arg(b"MSET");
         command.encoded(2 * count, &self.mset.args);
         drop(command);
         self.batcher.batch().keys += count as u64;
         self.mset.args.clear();
+        self.mset.hashes.clear();
         self.mset.count = 0;
     }
-}
 
-fn at(entry: &Entry, key: &[u8]) -> At {
-    At { db: Some(entry.db), key: Some(key.to_vec()), place: Some(Place::Rdb(entry.offset)) }
+    fn at(&self, entry: &Entry, key: &[u8]) -> At {
+        At { db: Some(entry.db), key: Some(key.to_vec()), place: Some(self.place(entry.offset)) }
+    }
 }
 
 fn loss(loss: Loss, at: At) -> Error {

@@ -69,6 +69,14 @@ pub enum Error {
     /// The RDB ended before the payload that carried it.
     #[error("the RDB from the source ended at byte {0}, but more bytes follow in its payload")]
     BehindRdb(u64),
+    /// A value that was copied cannot be read.
+    #[error("a value from the source cannot be read{at}: {source}")]
+    Value {
+        /// What is wrong.
+        source: rdb::Error,
+        /// Database and key.
+        at: Box<At>,
+    },
     /// Something would be lost.
     #[error("would lose data{at}: {loss}")]
     Loss {

@@ -5,6 +5,7 @@
 //! in order over one connection, checks every reply, and says how far the target has got.
 
 mod batch;
+mod changes;
 mod copy;
 mod error;
 mod follow;

@@ -24,6 +24,7 @@ pub(super) struct Pieces<'a, F> {
     batcher: &'a mut Batcher,
     emit: &'a mut F,
     entry: &'a Entry,
+    place: Place,
     key: &'a [u8],
     /// The command under way: its name, and the elements that it takes so far.
     verb: &'static str,
@@ -42,6 +43,7 @@ impl<'a, F: FnMut(Batch) -> Result<(), Error>> Pieces<'a, F> {
         batcher: &'a mut Batcher,
         emit: &'a mut F,
         entry: &'a Entry,
+        place: Place,
         key: &'a [u8],
     ) -> Self {
         Self {
@@ -50,6 +52,7 @@ impl<'a, F: FnMut(Batch) -> Result<(), Error>> Pieces<'a, F> {
             batcher,
             emit,
             entry,
+            place,
             key,
             verb: "",
             elements: BytesMut::new(),
@@ -196,8 +199,7 @@ impl<'a, F: FnMut(Batch) -> Result<(), Error>> Pieces<'a, F> {
     /// Encodes the command under way, and for fields of a hash the expiries that go with it.
     fn flush(&mut self) -> Result<(), Error> {
         if self.args > 0 {
-            let place = Place::Rdb(self.entry.offset);
-            let mut command = self.batcher.command(self.entry.db, place, Expect::NoError, 2 + self.args);
+            let mut command = self.batcher.command(self.entry.db, self.place, Expect::NoError, 2 + self.args);
             command.arg(self.verb.as_bytes());
             command.arg(self.key);
             command.encoded(self.args, &self.elements);
@@ -218,7 +220,7 @@ impl<'a, F: FnMut(Batch) -> Result<(), Error>> Pieces<'a, F> {
     }
 
     fn push(&mut self, expect: Expect, args: &[&[u8]]) -> Result<(), Error> {
-        self.batcher.push(self.entry.db, Place::Rdb(self.entry.offset), expect, args);
+        self.batcher.push(self.entry.db, self.place, expect, args);
         self.hand_on()
     }
 
@@ -230,8 +232,7 @@ impl<'a, F: FnMut(Batch) -> Result<(), Error>> Pieces<'a, F> {
     }
 
     fn loss(&self, loss: Loss) -> Error {
-        let place = Some(Place::Rdb(self.entry.offset));
-        let at = At { db: Some(self.entry.db), key: Some(self.key.to_vec()), place };
+        let at = At { db: Some(self.entry.db), key: Some(self.key.to_vec()), place: Some(self.place) };
         Error::Loss { loss, at: Box::new(at) }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::Error;
+use super::follow::next;
 use super::job::Job;
 use crate::apply::{self, Batch, Copied, Copier, CopyOptions, Target};
 use crate::channel::Sender;
@@ -35,7 +36,7 @@ impl Job {
                     Ok(Err(error)) => Err(error.into()),
                     Err(_) => Err(apply::Error::Stopped("the thread that reads it panicked").into()),
                 },
-                event = self.link.next(), if payload.is_some() => {
+                event = next(&mut self.link, true), if payload.is_some() => {
                     event.map_err(|source| Error::CopyCut { received_bytes, source })?
                 }
             };
@@ -51,7 +52,7 @@ impl Job {
                             // A copier that has left says why at the next turn.
                             _taken = payload.send(bytes) => {}
                             // While it is behind, the spool may become full.
-                            source = self.link.failure() => return Err(Error::CopyCut { received_bytes, source }),
+                            Err(source) = next(&mut self.link, false) => return Err(Error::CopyCut { received_bytes, source }),
                         }
                     }
                 }

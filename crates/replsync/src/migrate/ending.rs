@@ -104,14 +104,16 @@ impl Job {
         if position.is_none() {
             copied.keys = applied.keys;
         }
+        let capture = self.done.capture.take();
         let forks = self.source.number("total_forks").zip(self.done.forks);
+        let forks = forks.map(|(before, after)| after.saturating_sub(before));
         Report {
             ended,
             caught_up: self.done.caught_up,
             copied_all: position.is_some(),
             verification: self.done.verification.take(),
             swept: self.done.swept,
-            spooled_bytes_max: self.link.spooled().bytes_max(),
+            spooled_bytes_max: self.options.spool.budget.gauge().bytes_max(),
             paused: self.done.paused,
             from: self.source.server,
             to: self.target.server(),
@@ -121,7 +123,10 @@ impl Job {
             dropped: self.follower.as_ref().map(Follower::dropped).unwrap_or_default(),
             reconnects: self.done.reconnects,
             restarts: self.done.restarts,
-            forks: forks.map(|(before, after)| after.saturating_sub(before)),
+            method: self.options.method,
+            forks_caused: capture.as_ref().map_or(forks, |capture| Some(capture.forks_caused)),
+            forks_other: capture.as_ref().and_then(|capture| capture.forks_other),
+            capture,
             took: self.started.elapsed(),
         }
     }

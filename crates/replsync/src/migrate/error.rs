@@ -1,9 +1,10 @@
 //! What ends a migration before its time.
 
 use crate::psync::{self, Position, ReplId};
-use crate::{apply, compare, endpoint, link, spool};
+use crate::{apply, capture, compare, endpoint, link, spool};
 
 use super::Finding;
+use super::sink::SinkError;
 use crate::server::Server;
 
 /// Why a migration failed.
@@ -18,6 +19,15 @@ pub enum Error {
     /// The replication link is down for good.
     #[error("the link to the source: {0}")]
     Link(#[source] link::Error),
+    /// The copy could not be made without a fork.
+    #[error("{0}{hint}", hint = full_sync_hint(.0))]
+    Capture(#[source] capture::Error),
+    /// The source cannot continue the stream behind a capture where it was.
+    #[error(
+        "the link to the source: {0}. What the source wrote meanwhile is lost to the target, which may hold keys that the \
+         source has deleted; run again with --flush-target"
+    )]
+    NotContinued(#[source] link::Error),
     /// The link broke while the RDB came.
     #[error("the link to the source broke {received_bytes} bytes into the RDB: {source}")]
     CopyCut {
@@ -113,13 +123,60 @@ pub enum ErrorKind {
     Stopped,
 }
 
+/// What else there is where a capture is refused.
+fn full_sync_hint(error: &capture::Error) -> &'static str {
+    use capture::{AttachError, Refusal};
+    let helps = match error {
+        capture::Error::Attach(AttachError::Refused(refusal)) => matches!(
+            refusal,
+            Refusal::OneReplicaIsEnough
+                | Refusal::AnotherSync
+                | Refusal::WritableReplica
+                | Refusal::ClockOff { .. }
+                | Refusal::ImportMode { .. }
+                | Refusal::WritesPaused
+        ),
+        capture::Error::TooBig { .. } | capture::Error::Inexact { .. } | capture::Error::NoStreamDatabase => true,
+        _ => false,
+    };
+    if helps { ". --method full-sync needs none of this, and makes the source fork" } else { "" }
+}
+
+/// Whether a connection failed, and another one may go well.
+fn is_broken(error: &endpoint::Error) -> bool {
+    use endpoint::Error::{Broken, Connect, Timeout};
+    matches!(error, Connect { .. } | Timeout { .. } | Broken { .. })
+}
+
 impl Error {
+    /// What has ended the link behind the copy.
+    pub(super) fn of_link(error: link::Error) -> Self {
+        match error {
+            link::Error::NotContinued { .. } => Error::NotContinued(error),
+            error => Error::Link(error),
+        }
+    }
+
+    /// What has ended a capture. What the target says is no business of the source.
+    pub(super) fn of_capture(error: capture::Error) -> Self {
+        let capture::Error::Sink(sink) = error else { return Error::Capture(error) };
+        match sink.downcast::<SinkError>().map(|sink| *sink) {
+            Ok(SinkError::Apply(error)) => Error::Apply(error),
+            Ok(error) => Error::Capture(capture::Error::Sink(Box::new(error))),
+            Err(error) => Error::Capture(capture::Error::Sink(error)),
+        }
+    }
+
     /// Whether the link could not go on where it was, so that only a new copy helps.
     pub(super) fn is_cut(&self) -> bool {
         match self {
             // The link is gone, and the next copy would not fit either.
             Error::CopyCut { source: link::Error::Spool(_), .. } => false,
-            Error::CopyCut { .. } | Error::FullResyncAgain { .. } => true,
+            Error::CopyCut { .. } | Error::FullResyncAgain { .. } | Error::NotContinued(_) => true,
+            Error::Capture(capture::Error::AnotherHistory { .. }) => true,
+            Error::Capture(capture::Error::Link(link::Error::NotContinued { .. })) => true,
+            // Copies are read over a connection of their own, which is not made anew.
+            Error::Capture(capture::Error::Source(error)) => is_broken(error),
             _ => false,
         }
     }
@@ -137,8 +194,12 @@ impl Error {
             // So it did on our side.
             Error::Link(link::Error::Spool(_)) => ErrorKind::Unsafe,
             Error::Endpoint(_) | Error::Link(_) => ErrorKind::Unreachable,
+            Error::Capture(capture::Error::Stopped) => ErrorKind::Stopped,
+            Error::Capture(error) if error.is_unsafe() => ErrorKind::Unsafe,
+            Error::Capture(_) => ErrorKind::Unreachable,
             Error::CopyCut { .. }
             | Error::FullResyncAgain { .. }
+            | Error::NotContinued(_)
             | Error::AnotherHistory { .. }
             | Error::NotAnew { .. }
             | Error::SourceIsEmpty { .. }

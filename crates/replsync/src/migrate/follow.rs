@@ -30,12 +30,26 @@ impl Job {
         // Once this is answered, the copy is in.
         self.waiting.push_back(Batch::marker(start.offset));
         self.enter(Phase::CatchingUp);
+        if self.done.capture.is_some() {
+            self.count_keys().await?;
+        }
         let goal = self.source_now().await?;
         self.done.forks = goal.number("total_forks");
         self.follow_to(goal.position.offset).await?;
         self.done.caught_up = true;
         self.enter(Phase::Following);
         tracing::info!(offset = goal.position.offset, "caught up");
+        Ok(())
+    }
+
+    /// The copies of a capture do not tell how many keys they make up, but the target does, which has nothing else yet, and
+    /// expires nothing.
+    async fn count_keys(&mut self) -> Result<(), Error> {
+        self.settle().await?;
+        let target = self.look_at_target().await;
+        if let (Some(copied), Ok(info)) = (&mut self.done.copied, target) {
+            copied.keys = info.keys();
+        }
         Ok(())
     }
 
@@ -125,7 +139,7 @@ impl Job {
                 let throttled = *self.throttled.borrow_and_update();
                 self.progress.send_modify(|progress| progress.throttled = throttled);
             }
-            event = next(&mut self.link, taking) => self.take(event.map_err(Error::Link)?)?,
+            event = next(&mut self.link, taking) => self.take(event.map_err(Error::of_link)?)?,
             () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {}
         }
         Ok(())
@@ -204,10 +218,11 @@ fn is_more_than_deletion((command, _): &(StreamCommand, u64)) -> bool {
 }
 
 /// What happens next on the link; while nothing is to be taken in, only its failure.
-async fn next(link: &mut Link, taking: bool) -> Result<Event, link::Error> {
-    match taking {
-        true => link.next().await,
-        false => Err(link.failure().await),
+pub(super) async fn next(link: &mut Option<Link>, taking: bool) -> Result<Event, link::Error> {
+    match link {
+        Some(link) if taking => link.next().await,
+        Some(link) => Err(link.failure().await),
+        None => std::future::pending().await,
     }
 }
 

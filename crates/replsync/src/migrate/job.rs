@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::examine::{Agreed, Destination, Source, refuse};
 use super::source::{Asker, SourceWatch};
-use super::{Ended, Error, Options, Phase, Progress, Report, Severity, Until, Verification};
+use super::{Ended, Error, Method, Options, Phase, Progress, Report, Severity, Until, Verification};
 use crate::apply::{self, Applied, Batch, Copied, Follower, Pipeline, Swept, Target, Throttle};
-use crate::capture::Pause;
+use crate::capture::{self, Allowed, AttachError, AttachOptions, Pause};
 use crate::channel::Sender;
 use crate::endpoint::{Client, Endpoint, Info, Role};
 use crate::link::{self, Event, Link};
@@ -21,6 +21,8 @@ use crate::server::{Product, Server};
 
 /// Deleting everything takes a target a while.
 const FLUSH: Duration = Duration::from_secs(600);
+/// How often a source that is not back yet is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
 
 /// Migrates `from` to `to` until it is done or `stop` completes. `progress` is kept up to date meanwhile.
 ///
@@ -58,6 +60,8 @@ pub(super) struct Done {
     /// Where the copy began, under the replid of today.
     pub(super) start: Option<Position>,
     pub(super) copied: Option<Copied>,
+    /// How the capture went, where the copy was one.
+    pub(super) capture: Option<capture::Report>,
     pub(super) caught_up: bool,
     pub(super) reconnects: u64,
     pub(super) restarts: u32,
@@ -91,7 +95,8 @@ pub(super) struct Job {
     pub(super) target: Arc<Target>,
     /// Keys that the target had evicted before we came.
     pub(super) evicted: u64,
-    pub(super) link: Link,
+    /// What a capture leaves behind, or there from the beginning.
+    pub(super) link: Option<Link>,
     pub(super) pipeline: Pipeline,
     /// Dropped when nothing more is to be sent.
     pub(super) batches: Option<Sender<Batch>>,
@@ -131,9 +136,17 @@ impl Job {
         let agreed = Agreed {
             flush_target: options.flush_target,
             counted_as_replica: options.allow_counted_as_replica,
+            fork_free: options.method == Method::ForkFree,
         };
         let mut source = Source::examine(&from, options.timeout, agreed).await?;
         refuse(&source.findings)?;
+        if options.method == Method::ForkFree {
+            // Better refused before the target is flushed.
+            let verdict = source.fork_free(&from, options.timeout, attach_options(&options).allowed).await?;
+            if let Some(refusal) = verdict.refusals.into_iter().next() {
+                return Err(Error::Capture(AttachError::Refused(refusal).into()));
+            }
+        }
         if options.pause_source.is_some() && !source.info.server.has((6, 2), None) {
             return Err(Error::NoPause(source.info.server));
         }
@@ -187,7 +200,8 @@ impl Job {
             last_write: started,
             writes: 0,
             pause: None,
-            link: Link::start(from.clone(), link_config(&source.info, &options), None),
+            link: (options.method == Method::FullSync)
+                .then(|| Link::start(from.clone(), link_config(&source.info, &options), None)),
             watch: SourceWatch::start(from.clone(), options.timeout),
             applied: pipeline.applied(),
             pipeline,
@@ -210,7 +224,7 @@ impl Job {
     /// the target may be in use, and what it holds may be the only copy. Dropped at any point, this leaves the job in
     /// a state from which [`end`](Self::end) goes on.
     async fn run(&mut self) -> Result<Ended, Error> {
-        let mut start = self.attach().await?;
+        let mut start = self.attach_for_full_sync().await?;
         loop {
             self.begin(start);
             let cut = match self.copy_and_follow(start).await {
@@ -229,8 +243,12 @@ impl Job {
         }
     }
 
-    async fn copy_and_follow(&mut self, start: Position) -> Result<Ended, Error> {
-        let copied = self.copy(start).await?;
+    /// `start` is where a full sync begins.
+    async fn copy_and_follow(&mut self, start: Option<Position>) -> Result<Ended, Error> {
+        let (start, copied) = match start {
+            Some(start) => (start, self.copy(start).await?),
+            None => self.capture().await?,
+        };
         self.catch_up(start, copied).await?;
         match self.options.until {
             Until::Stopped => loop {
@@ -288,15 +306,16 @@ impl Job {
         }
     }
 
-    /// Waits for the source to offer a full resync.
-    async fn attach(&mut self) -> Result<Position, Error> {
+    /// Waits for the source to offer a full resync, where the copy is to be one.
+    async fn attach_for_full_sync(&mut self) -> Result<Option<Position>, Error> {
+        let Some(link) = &mut self.link else { return Ok(None) };
         loop {
             let event = tokio::select! {
                 error = self.pipeline.failure() => return Err(error.into()),
-                event = self.link.next() => event.map_err(Error::Link)?,
+                event = link.next() => event.map_err(Error::Link)?,
             };
             match event {
-                Event::FullResync(start) => return Ok(start),
+                Event::FullResync(start) => return Ok(Some(start)),
                 Event::Down { .. } => self.progress.send_modify(|progress| progress.link_down = true),
                 // Nothing else comes before it, but what is left of a copy that was cut.
                 _ => {}
@@ -304,18 +323,21 @@ impl Job {
         }
     }
 
-    /// Waits for another full resync, and empties the target, which was empty when we began, once nothing is on its
-    /// way there any more.
-    async fn start_anew(&mut self, cut: &Error) -> Result<Position, Error> {
+    /// Waits for the source, or another full resync, and empties the target, which was empty when we began, once nothing is
+    /// on its way there any more.
+    async fn start_anew(&mut self, cut: &Error) -> Result<Option<Position>, Error> {
         // From here on nothing of what was done counts.
         self.done = Done { restarts: self.done.restarts, ..Done::default() };
         self.follower = None;
         self.waiting.clear();
+        if self.options.method == Method::ForkFree {
+            self.link = None;
+        }
         let start = match cut {
-            Error::FullResyncAgain { to, .. } => *to,
-            _ => self.attach().await?,
+            Error::FullResyncAgain { to, .. } => Some(*to),
+            _ => self.attach_for_full_sync().await?,
         };
-        let source = self.asker.info().await?;
+        let source = self.source_is_back().await?;
         if source.keys() == 0 && self.source.keys() > 0 {
             return Err(Error::SourceIsEmpty { keys: self.source.keys() });
         }
@@ -330,16 +352,32 @@ impl Job {
         Ok(start)
     }
 
-    fn begin(&mut self, start: Position) {
-        self.done.start = Some(start);
+    /// The source's INFO, once it answers and has loaded its data.
+    async fn source_is_back(&mut self) -> Result<Info, Error> {
+        let asked = Instant::now();
+        loop {
+            let answer = self.asker.info().await;
+            let is_late = self.options.method == Method::FullSync || asked.elapsed() > self.options.reconnect_for;
+            match answer {
+                Ok(info) if is_late || !info.is_loading() => return Ok(info),
+                Err(error) if is_late => return Err(error.into()),
+                _ => sleep(ASK_AGAIN).await,
+            }
+        }
+    }
+
+    fn begin(&mut self, start: Option<Position>) {
+        self.done.start = start;
+        let offset = start.map_or(0, |start| start.offset);
+        let phase = if start.is_some() { Phase::Copying } else { Phase::Attaching };
         let keys_total = self.source.keys();
         let restarts = self.done.restarts;
         self.progress.send_modify(|progress| {
             *progress = Progress {
-                phase: Phase::Copying,
+                phase,
                 keys_total,
-                received_offset: start.offset,
-                applied_offset: start.offset,
+                received_offset: offset,
+                applied_offset: offset,
                 restarts,
                 ..Progress::default()
             };
@@ -352,7 +390,7 @@ impl Job {
 
     pub(super) fn note_applied(&mut self) {
         let applied = *self.applied.borrow_and_update();
-        let spooled_bytes = self.link.spooled().bytes();
+        let spooled_bytes = self.options.spool.budget.gauge().bytes();
         self.progress.send_modify(|progress| {
             progress.keys = applied.keys;
             progress.commands = applied.commands;
@@ -364,6 +402,20 @@ impl Job {
             };
             progress.spooled_bytes = spooled_bytes;
         });
+    }
+}
+
+/// How the stream is attached to for a capture.
+pub(super) fn attach_options(options: &Options) -> AttachOptions {
+    AttachOptions {
+        allowed: Allowed {
+            counted_as_replica: options.allow_counted_as_replica,
+            module_aux_loss: options.copy.allow_module_aux_loss,
+            inexact: false,
+        },
+        timeout: options.timeout,
+        reconnect_for: options.reconnect_for,
+        spool: options.spool.clone(),
     }
 }
 

@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! examine both ► refuse what cannot go well ► flush the target, if told
-//!   ► full sync from the source: RDB ► a thread parses it ► commands for the target
-//!   ► the stream behind the RDB, rewritten for the target, transaction by transaction
+//!   ► copy   by a capture: keys, and again those that were written ► a thread plans commands for the target
+//!            or by a full sync: RDB ► a thread parses it ► commands for the target
+//!   ► the stream behind the copy, rewritten for the target, transaction by transaction
 //!   ► caught up: applied up to the offset that the source reported after the copy was in
 //!   ► compare both sides, if told ► land: expiries, out of reach until now, are put right
 //! ```
@@ -12,6 +13,7 @@
 //! keys by its own clock, and would lose what the source renews while it lags: so until the end its expiries are
 //! [out of reach](crate::shift).
 
+mod capture;
 mod copy;
 mod ending;
 mod error;
@@ -21,11 +23,12 @@ mod job;
 mod land;
 mod options;
 mod report;
+mod sink;
 mod source;
 mod verify;
 
 pub use error::{Error, ErrorKind};
 pub use examine::{Clock, Examination, Finding, Memory, Persistence, Seen, Severity, Subject, examine};
 pub use job::migrate;
-pub use options::{Options, Until};
+pub use options::{Method, Options, Until};
 pub use report::{Ended, Phase, Progress, Report, Verdict, Verification};

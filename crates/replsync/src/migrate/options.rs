@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::apply::CopyOptions;
+use crate::capture;
 use crate::spool;
 
 /// When a migration is done.
@@ -16,9 +17,21 @@ pub enum Until {
     Quiet(Duration),
 }
 
+/// How the copy is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Method {
+    /// By a capture: keys are read as by a client, and the stream says which of them to read again.
+    #[default]
+    ForkFree,
+    /// By a full sync, for which the source forks.
+    FullSync,
+}
+
 /// How to migrate.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// How the copy is made.
+    pub method: Method,
     /// When it is done.
     pub until: Until,
     /// Whether to compare both sides before it ends, and for how long to read again what differs.
@@ -29,6 +42,8 @@ pub struct Options {
     pub flush_target: bool,
     /// Whether to attach to a source that counts its replicas before it takes writes.
     pub allow_counted_as_replica: bool,
+    /// How a capture is made; where it waits on disk, [`spool`](Self::spool) says.
+    pub capture: capture::Options,
     /// How values are copied.
     pub copy: CopyOptions,
     /// How long connecting and single answers may take.
@@ -44,11 +59,13 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            method: Method::default(),
             until: Until::Stopped,
             verify: None,
             pause_source: None,
             flush_target: false,
             allow_counted_as_replica: false,
+            capture: capture::Options::default(),
             copy: CopyOptions::default(),
             timeout: Duration::from_secs(5),
             reconnect_for: Duration::from_secs(60),

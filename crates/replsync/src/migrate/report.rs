@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use super::Method;
 use crate::apply::{Copied, Dropped, Swept};
+use crate::capture;
 use crate::compare::{Difference, Digests, Precision};
 use crate::psync::Position;
 use crate::server::Server;
@@ -15,8 +17,16 @@ pub enum Phase {
     Examining,
     /// Waiting for the source to begin its RDB.
     Waiting,
-    /// The RDB comes in.
+    /// Attaching to the source's stream, for a capture.
+    Attaching,
+    /// The RDB comes in, or every key is read once.
     Copying,
+    /// A capture reads again what was written meanwhile.
+    Converging,
+    /// A capture reads what is left while the source's writers are held up.
+    Cutting,
+    /// Big values of a capture, of which all parts are there now, go to the target.
+    Finishing,
     /// The stream is applied, but not yet up to where the source was when the copy was in.
     CatchingUp,
     /// The stream is applied as it comes.
@@ -40,6 +50,16 @@ pub struct Progress {
     pub rdb_bytes: u64,
     /// Bytes of the RDB in all, where the source knows.
     pub rdb_bytes_total: Option<u64>,
+    /// Keys that a capture has read, and again those that were written.
+    pub keys_read: u64,
+    /// Bytes of their values.
+    pub bytes_read: u64,
+    /// Keys and elements that were written since a capture has read them.
+    pub dirty: u64,
+    /// Big values that a capture is reading in parts.
+    pub big_values: u64,
+    /// Rounds over dirty keys.
+    pub rounds: u64,
     /// Commands of the stream that the target has answered for.
     pub commands: u64,
     /// Bytes that the target has answered for.
@@ -157,8 +177,15 @@ pub struct Report {
     pub reconnects: u64,
     /// How often the job started anew, with a flushed target.
     pub restarts: u32,
-    /// Forks of the source between our attaching and the end of the copy; unknown before 6.2.
-    pub forks: Option<u64>,
+    /// How the copy was made.
+    pub method: Method,
+    /// Forks of the source that a capture has caused; with a full sync all forks between our attaching and the end of the
+    /// copy, which are unknown before 6.2.
+    pub forks_caused: Option<u64>,
+    /// Other forks of the source while a capture was made; unknown before 6.2.
+    pub forks_other: Option<u64>,
+    /// How the capture went, where the copy was one and is whole.
+    pub capture: Option<capture::Report>,
     /// How long it took.
     pub took: Duration,
 }
@@ -167,7 +194,9 @@ impl Report {
     /// Whether the target holds just what the source held at [`position`](Self::position): everything was applied, expiries
     /// are as they were, nothing was left behind. A comparison that found differences says otherwise.
     pub fn is_exact(&self) -> bool {
-        let left_behind = self.copied.module_aux_dropped + self.copied.idempotent_streams;
+        let caveats = self.capture.as_ref().map_or(0, |capture| capture.caveats.len() as u64);
+        let left_behind = caveats
+            + self.copied.module_aux_dropped + self.copied.idempotent_streams;
         let equal = self.verification.as_ref().is_none_or(|seen| seen.verdict == Verdict::Equal);
         let expiries = self.swept.is_some_and(|swept| swept.inexact == 0);
         self.caught_up && self.position.is_some() && expiries && left_behind == 0 && equal

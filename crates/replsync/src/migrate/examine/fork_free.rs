@@ -14,9 +14,10 @@ pub(super) async fn ask(
     from: &Endpoint,
     permissions: &Permissions,
     timeout: Duration,
+    allowed: Allowed,
 ) -> Result<Verdict, Error> {
     let conditions = Conditions::ask(client, from, timeout).await?;
-    let mut verdict = can_attach(&conditions, Allowed::default());
+    let mut verdict = can_attach(&conditions, allowed);
     let missing =
         permissions.missing_names().unwrap_or_default().into_iter().chain(permissions.absent_names());
     let missing: Vec<_> = missing.filter(|name| ["PSYNC", "REPLCONF"].contains(&name.as_str())).collect();

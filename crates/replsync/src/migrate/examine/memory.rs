@@ -44,11 +44,15 @@ impl Memory {
     }
 }
 
-/// What a full sync costs the source, and how long its link may lag or be down.
-pub(super) fn of_source(facts: &Facts) -> Vec<Finding> {
+/// How long the link may be down.
+pub(super) fn of_link(facts: &Facts) -> Option<Finding> {
+    backlog(facts)
+}
+
+/// What a full sync costs the source, and how long its link may lag.
+pub(super) fn of_full_sync(facts: &Facts) -> Vec<Finding> {
     let mut findings = vec![fork(facts)];
     findings.extend(output_limit(facts));
-    findings.extend(backlog(facts));
     findings
 }
 

@@ -30,7 +30,7 @@ use std::time::Duration;
 
 use super::Error;
 use crate::apply::Target;
-use crate::capture::Verdict;
+use crate::capture::{Allowed, Verdict};
 use crate::command::Expiries;
 use crate::endpoint::{Client, Endpoint, Info};
 use facts::Facts;
@@ -90,7 +90,7 @@ pub async fn examine(
         Some(to) => Some(Destination::look(&mut source, to, timeout, agreed, depth).await?),
         None => None,
     };
-    let verdict = fork_free::ask(&mut source.client, from, &source.facts.permissions, timeout).await?;
+    let verdict = source.fork_free(from, timeout, Allowed::default()).await?;
     let mut findings = source.findings;
     findings.extend(fork_free::findings(&verdict, &source.info));
     findings.extend(target.iter().flat_map(|target| target.findings.iter().cloned()));
@@ -107,6 +107,8 @@ pub async fn examine(
 pub(super) struct Agreed {
     pub flush_target: bool,
     pub counted_as_replica: bool,
+    /// The copy is a capture.
+    pub fork_free: bool,
 }
 
 /// How closely is looked.
@@ -138,6 +140,16 @@ pub(super) struct Destination {
 impl Source {
     pub async fn examine(from: &Endpoint, timeout: Duration, agreed: Agreed) -> Result<Self, Error> {
         Self::look(from, timeout, agreed, Depth::Migrate).await
+    }
+
+    /// Whether it can be captured, with what was agreed to.
+    pub async fn fork_free(
+        &mut self,
+        from: &Endpoint,
+        timeout: Duration,
+        allowed: Allowed,
+    ) -> Result<Verdict, Error> {
+        fork_free::ask(&mut self.client, from, &self.facts.permissions, timeout, allowed).await
     }
 
     async fn look(from: &Endpoint, timeout: Duration, agreed: Agreed, depth: Depth) -> Result<Self, Error> {

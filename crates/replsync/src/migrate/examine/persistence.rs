@@ -35,7 +35,7 @@ impl Persistence {
 }
 
 /// What its disk means for a full sync from the source.
-pub(super) fn of_source(facts: &Facts) -> Vec<Finding> {
+pub(super) fn of_full_sync(facts: &Facts) -> Vec<Finding> {
     let subject = Subject::Source;
     let persistence = Persistence::of(facts);
     let mut findings = Vec::new();

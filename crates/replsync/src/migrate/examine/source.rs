@@ -12,8 +12,11 @@ pub(super) fn findings(facts: &Facts, agreed: Agreed) -> Vec<Finding> {
     let mut findings = role(facts, agreed);
     findings.extend(facts.permissions.findings(Subject::Source));
     findings.extend(facts.leftovers.and_then(|leftovers| leftovers.of_source()));
-    findings.extend(memory::of_source(facts));
-    findings.extend(persistence::of_source(facts));
+    findings.extend(memory::of_link(facts));
+    if !agreed.fork_free {
+        findings.extend(memory::of_full_sync(facts));
+        findings.extend(persistence::of_full_sync(facts));
+    }
     findings.extend(sentinels::of_source(facts));
     findings.extend(facts.unseen_findings(Subject::Source));
     findings
