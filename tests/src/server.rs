@@ -135,7 +135,11 @@ impl TestServer {
             login = format!(":{password}@");
         }
         if let Some((user, password)) = options.user {
-            user_line = vec!["on".to_owned(), format!(">{password}"), "~*".to_owned(), "+@all".to_owned()];
+            user_line = ["on", &format!(">{password}"), "~*", "+@all"].map(str::to_owned).to_vec();
+            // Channels have rules of their own since 6.2; before, this is none.
+            if !["redis-5.0", "redis-6.0"].contains(&name) {
+                user_line.push("allchannels".to_owned());
+            }
             args.extend(["--user", user]);
             login = format!("{user}:{password}@");
         }

@@ -121,8 +121,7 @@ impl Meter {
                 let bytes_rate = HumanBytes(self.rate(|progress| progress.bytes_read) as u64);
                 let total = progress.keys_total.max(progress.keys_read);
                 let left = time_left(total - progress.keys_read, read_rate);
-                let (read, total, rate) =
-                    (count(progress.keys_read), count(total), count(read_rate as u64));
+                let (read, total, rate) = (count(progress.keys_read), count(total), count(read_rate as u64));
                 format!(
                     "copying  {read} of about {total} keys  {rate} keys/s  {bytes_rate}/s{left}{}{spooled}{down}",
                     captured(progress)

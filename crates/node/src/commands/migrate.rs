@@ -274,7 +274,9 @@ fn text(report: &Report) -> String {
             writeln!(text, "forks     {} caused, {} of the source's own", count(caused), count(other))
         }
         (Method::ForkFree, Some(caused), None) => writeln!(text, "forks     {} caused", count(caused)),
-        (_, Some(forks), _) => writeln!(text, "forks     {} of the source meanwhile (a full sync takes one)", count(forks)),
+        (_, Some(forks), _) => {
+            writeln!(text, "forks     {} of the source meanwhile (a full sync takes one)", count(forks))
+        }
         (_, None, _) => Ok(()),
     };
     let commands = counted(report.commands, "command", "commands");

@@ -136,7 +136,9 @@ fn full_sync_hint(error: &capture::Error) -> &'static str {
                 | Refusal::ImportMode { .. }
                 | Refusal::WritesPaused
         ),
-        capture::Error::TooBig { .. } | capture::Error::Inexact { .. } | capture::Error::NoStreamDatabase => true,
+        capture::Error::TooBig { .. } | capture::Error::Inexact { .. } | capture::Error::NoStreamDatabase => {
+            true
+        }
         _ => false,
     };
     if helps { ". --method full-sync needs none of this, and makes the source fork" } else { "" }

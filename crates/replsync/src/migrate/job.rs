@@ -357,7 +357,8 @@ impl Job {
         let asked = Instant::now();
         loop {
             let answer = self.asker.info().await;
-            let is_late = self.options.method == Method::FullSync || asked.elapsed() > self.options.reconnect_for;
+            let is_late =
+                self.options.method == Method::FullSync || asked.elapsed() > self.options.reconnect_for;
             match answer {
                 Ok(info) if is_late || !info.is_loading() => return Ok(info),
                 Err(error) if is_late => return Err(error.into()),

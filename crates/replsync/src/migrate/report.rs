@@ -195,8 +195,7 @@ impl Report {
     /// are as they were, nothing was left behind. A comparison that found differences says otherwise.
     pub fn is_exact(&self) -> bool {
         let caveats = self.capture.as_ref().map_or(0, |capture| capture.caveats.len() as u64);
-        let left_behind = caveats
-            + self.copied.module_aux_dropped + self.copied.idempotent_streams;
+        let left_behind = caveats + self.copied.module_aux_dropped + self.copied.idempotent_streams;
         let equal = self.verification.as_ref().is_none_or(|seen| seen.verdict == Verdict::Equal);
         let expiries = self.swept.is_some_and(|swept| swept.inexact == 0);
         self.caught_up && self.position.is_some() && expiries && left_behind == 0 && equal

@@ -71,7 +71,13 @@ impl TargetSink {
         let is_written = |(space, db): (&u32, &u32)| (*db == a || *db == b) && self.written.contains(space);
         let sends = self.spaces.iter().any(is_written);
         for db in self.spaces.values_mut() {
-            *db = if *db == a { b } else if *db == b { a } else { *db };
+            *db = if *db == a {
+                b
+            } else if *db == b {
+                a
+            } else {
+                *db
+            };
         }
         if sends { self.copier.swap_databases(a, b) } else { Ok(()) }
     }
