@@ -257,7 +257,8 @@ fn a_full_sync_needs_what_is_listed() -> Result<()> {
         // Without what may be left out.
         let needed = |lines: &[Line]| lines.iter().filter(|line| !line.optional).cloned().collect::<Vec<_>>();
         let (less, less_at_target) = (needed(&lines), needed(&at_target));
-        (user(&source, &less)?, user(&target, &less_at_target)?);
+        user(&source, &less)?;
+        user(&target, &less_at_target)?;
         node(&args, &["--flush-target"])?.assert(0, &[]);
         ensure!(contents::compare(&source.url(), &target.url())?.is_empty(), "{name}: they differ");
         for rule in ["+psync", "+replconf", "+info"] {

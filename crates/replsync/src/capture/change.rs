@@ -123,7 +123,7 @@ pub struct BigValue {
 }
 
 impl BigValue {
-    /// What stands in front of its `parts`, which have so many `bytes`; nothing of a hash, whose [head](HashForm::head)
+    /// What stands in front of its `parts`, which have so many `bytes`; nothing of a hash, whose [head](crate::rdb::encode::HashForm::head)
     /// depends on what is in it.
     ///
     /// [HashForm]: crate::rdb::encode::HashForm

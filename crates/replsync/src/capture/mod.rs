@@ -13,8 +13,8 @@
 //! 1. [`attach`]: the stream from now on, without a full sync.
 //! 2. Copy: SCAN, and each key by a *sandwich*: INFO replication, the key's expiry and value, INFO replication. A copy is
 //!    valid from the first offset until the stream next touches its key. Nothing is asked for before its size is known;
-//!    big values are read in [parts](big).
-//! 3. [`ledger`]: what the stream touches is dirty.
+//!    big values are read in parts (`big`).
+//! 3. `ledger`: what the stream touches is dirty.
 //! 4. Rounds over dirty keys, and at last one while writers are paused for some milliseconds, or none at all: when
 //!    nothing is dirty, unscanned or in flight, the copies are exact at the offset that the stream was read to.
 
