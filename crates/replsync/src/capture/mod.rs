@@ -18,6 +18,7 @@
 //! 4. Rounds over dirty keys, and at last one while writers are paused for some milliseconds, or none at all: when
 //!    nothing is dirty, unscanned or in flight, the copies are exact at the offset that the stream was read to.
 
+mod ask;
 mod attach;
 mod big;
 #[allow(clippy::module_inception, reason = "it is what the room is for")]
