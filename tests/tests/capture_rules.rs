@@ -15,6 +15,9 @@ use replsync_tests::gate::Gate;
 use replsync_tests::server::{Options, TestServer};
 use replsync_tests::writer::fill_big;
 
+/// What the writer waits for and writes. Only database 0 has it, so that its being read says in which it was.
+const HOT: &str = "hot";
+
 /// A master that holds some small strings in two databases.
 fn master(name: &str, args: &[&str]) -> Result<TestServer> {
     let master = TestServer::start(name, args);
@@ -24,6 +27,7 @@ fn master(name: &str, args: &[&str]) -> Result<TestServer> {
             .for_each(|number| batch.add(&["SET", &format!("key:{number}"), &format!("{number} in {db}")]));
         master.client(db).send_all(batch)?;
     }
+    master.client(0).words("SET hot as-it-was")?;
     Ok(master)
 }
 
@@ -77,6 +81,28 @@ impl Once {
     }
 }
 
+/// The key that is read first: others come after it, so that its copy is kept while the capture goes on.
+#[derive(Default)]
+struct Earliest {
+    key: Option<String>,
+    infos: u32,
+}
+
+impl Earliest {
+    /// Its name, once its copy was kept: every INFO around it has been answered, and those of the next request.
+    fn kept(&mut self, command: &[Vec<u8>]) -> Option<String> {
+        if self.key.is_none() && values_read(command) > 0 {
+            self.key = Some(String::from_utf8_lossy(&command[1]).into_owned());
+        }
+        self.infos += u32::from(self.key.is_some() && is(command, "INFO"));
+        if self.infos != 5 || !is(command, "INFO") {
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+        self.key.clone()
+    }
+}
+
 /// Runs a command of the writer's.
 fn tell(conn: &mut Conn, words: &str) {
     conn.words(words).expect("the master takes the writer's command");
@@ -86,15 +112,14 @@ fn tell(conn: &mut Conn, words: &str) {
 #[test]
 fn a_key_that_is_written_after_its_copy_is_copied_again() -> Result<()> {
     let master = master("redis-7.4", &[])?;
-    let (mut writer, done, mut is_read) = (master.client(0), Once::default(), false);
+    let (mut writers, done, mut earliest) =
+        ([0, 3].map(|db| master.client(db)), Once::default(), Earliest::default());
     let once = done.clone();
     let rdb = captured(&master, move |command| {
-        is_read |= reads(command, "key:7");
-        // The INFO behind it: the copy is good until here.
-        if is_read && is(command, "INFO") && once.is_due() {
-            tell(&mut writer, "SET key:7 after-its-copy");
-            tell(&mut writer, "SET key:new after-its-copy");
-            tell(&mut writer, "DEL key:8");
+        if let Some(key) = earliest.kept(command)
+            && once.is_due()
+        {
+            writers.iter_mut().for_each(|writer| tell(writer, &format!("SET {key} after-its-copy")));
         }
     })?;
     done.assert_done();
@@ -108,8 +133,8 @@ fn a_key_that_is_written_between_its_copy_and_the_info_behind_is_copied_again() 
     let (mut writer, done) = (master.client(0), Once::default());
     let once = done.clone();
     let rdb = captured(&master, move |command| {
-        if reads(command, "key:7") && once.is_due() {
-            tell(&mut writer, "SET key:7 behind-its-copy");
+        if reads(command, HOT) && once.is_due() {
+            tell(&mut writer, "SET hot behind-its-copy");
         }
     })?;
     done.assert_done();
@@ -120,13 +145,17 @@ fn a_key_that_is_written_between_its_copy_and_the_info_behind_is_copied_again() 
 #[test]
 fn a_script_that_writes_what_it_does_not_name_makes_everything_dirty() -> Result<()> {
     let master = master("redis-6.2", &["--lua-replicate-commands", "no"])?;
-    let (mut writer, done, mut is_read) = (master.client(0), Once::default(), false);
+    let (mut writers, done, mut earliest) =
+        ([0, 3].map(|db| master.client(db)), Once::default(), Earliest::default());
     let once = done.clone();
     let rdb = captured(&master, move |command| {
-        is_read |= reads(command, "key:7");
-        if is_read && is(command, "INFO") && once.is_due() {
-            let script = "redis.call('SET', 'key:' .. ARGV[1], 'scripted') redis.call('DEL', 'key:8')";
-            writer.call(&["EVAL", script, "0", "7"]).expect("the master runs scripts");
+        if let Some(key) = earliest.kept(command)
+            && once.is_due()
+        {
+            let script = "redis.call('SET', ARGV[1] .. ARGV[2], 'scripted')";
+            for writer in &mut writers {
+                writer.call(&["EVAL", script, "0", &key[..2], &key[2..]]).expect("the master runs scripts");
+            }
         }
     })?;
     done.assert_done();
@@ -214,11 +243,11 @@ fn a_key_whose_time_is_over_between_its_expiry_and_its_value_does_not_stay() -> 
     let master = master("redis-7.4", &[])?;
     let at_ms = epoch_ms()? + 3_000;
     let (mut writer, done) = (master.client(0), Once::default());
-    writer.words(&format!("SET key:7 value PXAT {at_ms}"))?;
+    writer.words(&format!("SET hot value PXAT {at_ms}"))?;
     let once = done.clone();
     let mut pausing = master.client(0);
     let rdb = captured(&master, move |command| {
-        let of_it = command.iter().any(|word| word == b"key:7");
+        let of_it = command.iter().any(|word| word == HOT.as_bytes());
         if of_it && (values_read(command) > 0 || is(command, "PEXPIRETIME")) && once.is_due() {
             tell(&mut pausing, "CLIENT PAUSE 20000 WRITE");
             let now_ms = epoch_ms().expect("a clock");
@@ -228,7 +257,7 @@ fn a_key_whose_time_is_over_between_its_expiry_and_its_value_does_not_stay() -> 
     done.assert_done();
     master.client(0).words("CLIENT UNPAUSE")?;
     let restored = TestServer::start_with("redis-7.4", &Options::default().rdb(&rdb));
-    assert_eq!(text(&restored.client(0).words("EXISTS key:7")?), "0", "it outlives its time");
+    assert_eq!(text(&restored.client(0).words("EXISTS hot")?), "0", "it outlives its time");
     assert_eq!(text(&restored.client(0).words("EXISTS key:8")?), "1");
     assert_exact(&master, &rdb)
 }
