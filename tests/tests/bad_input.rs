@@ -15,9 +15,13 @@ const PATIENCE: Duration = Duration::from_secs(40);
 const MEMORY_LIMIT_BYTES: u64 = 200 << 20;
 
 fn migrate(from: &str, to: &str) -> Result<Outcome> {
+    migrate_by(from, to, "fork-free")
+}
+
+fn migrate_by(from: &str, to: &str, method: &str) -> Result<Outcome> {
     // A link that breaks is tried again for a second: long enough to see that it is, short enough for a test.
     let args = ["migrate", from, to, "--until", "caught-up", "--json", "--reconnect-for", "1"];
-    let outcome = Node::run(&args, PATIENCE)?;
+    let outcome = Node::run(&[&args[..], &["--method", method]].concat(), PATIENCE)?;
     println!("exit code {:?}: {}", outcome.code, outcome.stderr.trim());
     assert!(outcome.peak_rss_bytes < MEMORY_LIMIT_BYTES, "{} bytes of memory", outcome.peak_rss_bytes);
     assert!(!outcome.stderr.contains("panicked"), "{}", outcome.stderr);
@@ -38,7 +42,7 @@ fn from_a_fake(bytes: impl Fn(&[u8]) -> Vec<u8>, close: bool) -> Result<Outcome>
     if close {
         script = script.then_close();
     }
-    migrate(&fake::master(&source, script)?, &target.url())
+    migrate_by(&fake::master(&source, script)?, &target.url(), "full-sync")
 }
 
 /// Whether the message says where in the RDB it was.
@@ -117,7 +121,7 @@ fn masters_that_answer_nonsense() -> Result<()> {
         (b"\x00\xff\x00\xff\r\n", 3),
     ] {
         let script = Script::answer(answer).then_close();
-        let outcome = migrate(&fake::master(&source, script)?, &target.url())?;
+        let outcome = migrate_by(&fake::master(&source, script)?, &target.url(), "full-sync")?;
         assert!(
             outcome.code == Some(code) || (code == 5 && outcome.code == Some(3)),
             "{:?} for {}: {}",

@@ -67,7 +67,7 @@ fn a_source_that_restarted_during_the_copy_is_not_called_caught_up() -> Result<(
     source.client(0).call(&["EVAL", fill, "0"])?;
     let (from, to) = (source.url(), target.url());
     let args = ["migrate", &from, &to, "--until", "caught-up", "--json", "--big-value-bytes", "10"];
-    let node = Node::start(&args)?;
+    let node = Node::start(&[&args[..], &["--method", "full-sync"]].concat())?;
     wait_for("a part of the copy", || Ok(target.client(0).keys()? > 4_000))?;
     target.pause();
     wait_for("the RDB to be sent", || Ok(source.info("replication").contains("state=online")))?;

@@ -103,7 +103,7 @@ fn advice_is_enough() -> Result<()> {
         ensure!(said.0["ok"] == true, "{:#}", said.0);
         said.says_nothing_of("ACL SETUSER mover")?;
         ensure!(said.0["target"]["missing_permissions"] == serde_json::json!([]), "{:#}", said.0);
-        let all = ["--until", "quiet:1s", "--verify", "--pause-source", "5s"];
+        let all = ["--until", "quiet:1s", "--verify", "--pause-source", "5s", "--method", "full-sync"];
         Node::run(&[&["migrate", &from, &to][..], &all].concat(), PATIENCE)?.assert(0, &[]);
         ensure!(contents::compare(&source.url(), &target.url())?.is_empty(), "they differ");
     }
@@ -140,7 +140,10 @@ fn what_cannot_be_told_is_said() -> Result<()> {
             ensure!(rest.contains("TIME") == timeless, "{rest}");
             ensure!(server["clock_offset_ms"].is_null() == timeless, "{server:#}");
         }
-        Node::run(&["migrate", &from, &to, "--until", "caught-up"], PATIENCE)?.assert(0, &[]);
+        // A capture needs to know more, and is refused.
+        let args = ["migrate", &from, &to, "--until", "caught-up"];
+        Node::run(&args, PATIENCE)?.assert(3, &["CONFIG GET", "--method full-sync"]);
+        Node::run(&[&args[..], &["--method", "full-sync"]].concat(), PATIENCE)?.assert(0, &[]);
     }
     Ok(())
 }

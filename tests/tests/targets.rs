@@ -53,7 +53,8 @@ fn a_target_that_evicts_during_the_copy_ends_the_job() -> Result<()> {
     let target = TestServer::start("redis-7.4", &args);
     // Half a minute and more of copying; a few seconds of it fill the target.
     write(&source, 0, "copied", 30_000, 2_000)?;
-    let node = start(&source.url(), &target.url(), &["--until", "caught-up"])?;
+    let args = ["--until", "caught-up", "--method", "full-sync"];
+    let node = start(&source.url(), &target.url(), &args)?;
     target.wait_for_keys(500, PATIENCE)?;
     target.client(0).words("CONFIG SET maxmemory 6mb")?;
     node.wait(PATIENCE)?.assert(5, &["has evicted"]);
