@@ -136,7 +136,10 @@ fn make(server: &TestServer) -> Result<()> {
         batch.add(&["ZADD", "big:zset", "1", &element]);
         batch.add(&["SADD", "big:set", &element]);
         batch.add(&["RPUSH", "big:list", &filling]);
+        batch.add(&["XADD", "big:stream", "*", &element, &filling]);
     }
+    batch.add(&["XGROUP", "CREATE", "big:stream", "group", "0"]);
+    batch.add(&["XREADGROUP", "GROUP", "group", "consumer", "STREAMS", "big:stream", ">"]);
     batch.add(&["PEXPIREAT", "big:list", "4102444800000"]);
     conn.send_all(batch)?;
     if server.version().has_field_ttl() {

@@ -257,7 +257,7 @@ impl Run {
                 Item::Page(big) => {
                     self.settle_page(&place, big, &mut replies, batch.asks_fields || field_expiries)?
                 }
-                Item::Stream(big, ask) => self.settle_stream(&place, big, replies.take(ask.replies())),
+                Item::Stream(big, ask) => self.settle_stream(&place, big, replies.take(ask.replies()))?,
                 Item::Expiry(big) => {
                     let expiry = self.dialect.expiry(&mut replies)?;
                     let is_void = self.ledger.is_void(batch.db, batch.space, since);
@@ -519,11 +519,11 @@ impl Run {
     }
 
     /// A page of a stream.
-    fn settle_stream(&mut self, place: &Place, number: u32, replies: Vec<Reply>) {
+    fn settle_stream(&mut self, place: &Place, number: u32, replies: Vec<Reply>) -> Result<(), Error> {
         let is_void = self.ledger.is_void(place.db, place.space, place.since);
-        let Some(big) = self.ledger.big(number) else { return };
+        let Some(big) = self.ledger.big(number) else { return Ok(()) };
         big.page_is_settled();
-        let Some(stream) = &mut big.stream else { return };
+        let Some(stream) = &mut big.stream else { return Ok(()) };
         let read = if is_void { Read::Gone } else { stream.take(replies) };
         let parts = match read {
             Read::Parts(parts) => parts,
@@ -531,12 +531,17 @@ impl Run {
                 big.reading = Reading::Done;
                 parts
             }
-            Read::Gone => return self.ledger.restart_big(number),
+            Read::Gone => {
+                self.ledger.restart_big(number);
+                return Ok(());
+            }
+            Read::Refused(command, error) => return Err(refused(command, &error)),
             Read::Unreadable(why) => {
                 tracing::info!(key = quoted(&big.key, KEY_SHOWN), "a stream cannot be read in parts: {why}");
                 let key = big.key.clone();
                 self.unreadable.insert(self.ledger.id(Owner::Space(place.space), &key));
-                return self.ledger.restart_big(number);
+                self.ledger.restart_big(number);
+                return Ok(());
             }
         };
         let first = big.parts;
@@ -544,6 +549,7 @@ impl Run {
         for (at, part) in (first..).zip(parts) {
             self.push_part(number, Id(u128::from(at)), Some(part));
         }
+        Ok(())
     }
 
     fn settle_elements(

@@ -88,8 +88,10 @@ pub(super) enum Read {
     End(Vec<Bytes>),
     /// It is no stream any more, or has lost a group.
     Gone,
-    /// It holds something that no command shows, or the source will not tell: why.
+    /// It holds something that no command shows: why.
     Unreadable(String),
+    /// The source does not let us ask this: its error.
+    Refused(&'static str, Bytes),
 }
 
 /// A stream under way.
@@ -126,6 +128,7 @@ struct Group {
 enum Stop {
     Gone,
     Unreadable(String),
+    Refused(&'static str, Bytes),
 }
 
 impl From<Unwritable> for Stop {
@@ -177,6 +180,7 @@ impl StreamReader {
             Ok(read) => read,
             Err(Stop::Gone) => Read::Gone,
             Err(Stop::Unreadable(why)) => Read::Unreadable(why),
+            Err(Stop::Refused(command, error)) => Read::Refused(command, error),
         }
     }
 
@@ -389,23 +393,32 @@ fn one(replies: Vec<Reply>) -> Result<Reply, Stop> {
     replies.into_iter().next().ok_or_else(|| nonsense("a command"))
 }
 
-fn list(reply: Reply, command: &str) -> Result<Vec<Reply>, Stop> {
+/// What an error means: a missing permission is one to be told of; a command that was taken away leaves DUMP.
+fn stop(command: &'static str, error: Bytes) -> Stop {
+    let begins = |starts: &[&str]| starts.iter().any(|start| error.starts_with(start.as_bytes()));
+    if begins(&["WRONGTYPE", "ERR no such key", "NOGROUP"]) {
+        Stop::Gone
+    } else if begins(&["ERR unknown command"]) {
+        Stop::Unreadable(format!("{command}: {}", String::from_utf8_lossy(&error)))
+    } else {
+        Stop::Refused(command, error)
+    }
+}
+
+fn list(reply: Reply, command: &'static str) -> Result<Vec<Reply>, Stop> {
     match reply {
         Reply::Array(items) => Ok(items),
-        Reply::Error(text) => {
-            let gone = [&b"WRONGTYPE"[..], b"ERR no such key", b"NOGROUP"];
-            match gone.iter().any(|start| text.starts_with(start)) {
-                true => Err(Stop::Gone),
-                false => Err(Stop::Unreadable(format!("{command}: {}", String::from_utf8_lossy(&text)))),
-            }
-        }
+        Reply::Error(text) => Err(stop(command, text)),
         _ => Err(nonsense(command)),
     }
 }
 
 /// A reply between two of TIME: the time in milliseconds, whether it was the same in both, and the reply.
-fn timed(replies: Vec<Reply>, command: &str) -> Result<(i64, bool, Reply), Stop> {
+fn timed(replies: Vec<Reply>, command: &'static str) -> Result<(i64, bool, Reply), Stop> {
     let Ok([before, reply, after]) = <[Reply; 3]>::try_from(replies) else { return Err(nonsense(command)) };
+    if let Reply::Error(error) = before {
+        return Err(stop("TIME", error));
+    }
     let (Some(before), Some(after)) = (before.time_us(), after.time_us()) else {
         return Err(nonsense("TIME"));
     };
