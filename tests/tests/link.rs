@@ -116,7 +116,8 @@ fn a_source_that_comes_back_empty_is_not_copied() -> Result<()> {
     let target = TestServer::start("redis-7.4", &[]);
     fill(&source.url(), 3_000, 6)?;
     let (from, to) = (source.url(), target.url());
-    let node = Node::start(&["migrate", &from, &to, "--until", "caught-up", "--json", "--method", "full-sync"])?;
+    let node =
+        Node::start(&["migrate", &from, &to, "--until", "caught-up", "--json", "--method", "full-sync"])?;
     target.wait_for_keys(200, PATIENCE)?;
     source.restart()?;
     let outcome = node.wait(PATIENCE)?;
@@ -137,7 +138,8 @@ fn a_copy_that_is_cut_starts_anew() -> Result<()> {
     (0..3_000).for_each(|number| doomed.add(&["SET", &format!("doomed:{number}"), "1"]));
     source.client(0).send_all(doomed)?;
     let (from, to) = (source.url(), target.url());
-    let node = Node::start(&["migrate", &from, &to, "--until", "caught-up", "--json", "--method", "full-sync"])?;
+    let node =
+        Node::start(&["migrate", &from, &to, "--until", "caught-up", "--json", "--method", "full-sync"])?;
     for cut in 1..=3 {
         target.wait_for_keys(400, PATIENCE)?;
         // What is on its way when the link breaks must not arrive behind the flush.
