@@ -316,8 +316,18 @@ fn a_source_that_dies_half_way() -> Result<()> {
     for (method, word) in [("full-sync", "RDB"), ("fork-free", "starting anew failed")] {
         let (mut source, target) = (large_source()?, TestServer::start("redis-7.4", &[]));
         let (from, to) = (source.url(), target.url());
-        let args =
-            ["migrate", &from, &to, "--until", "caught-up", "--reconnect-for", "1", "--json", "--method", method];
+        let args = [
+            "migrate",
+            &from,
+            &to,
+            "--until",
+            "caught-up",
+            "--reconnect-for",
+            "1",
+            "--json",
+            "--method",
+            method,
+        ];
         let node = Node::start(&args)?;
         target.wait_for_keys(1_000, PATIENCE)?;
         source.kill();

@@ -9,8 +9,10 @@ use crate::endpoint;
 
 /// A pause is asked for when what is left should take at most this part of it.
 const PART_OF_PAUSE: u32 = 4;
-/// Pauses that came to nothing, before it is given up to try them.
-const PAUSES_MAX: u64 = 10;
+/// So often writers are paused though more is left than a pause should take, because rounds get no smaller.
+const BOLD_PAUSES_MAX: u32 = 10;
+/// For so long writers are left alone after a pause that came to nothing, in pauses.
+const BETWEEN_PAUSES: u32 = 5;
 /// Between two rounds that came to nothing, so that a busy source is not asked all the time.
 const REST: Duration = Duration::from_millis(20);
 
@@ -46,6 +48,7 @@ impl Run {
         self.enter(Phase::Copying);
         self.read_all(began).await?;
         self.enter(Phase::Converging);
+        let (mut bold_pauses, mut not_before) = (0, Instant::now());
         loop {
             let (started, names) = (Instant::now(), self.names_waiting());
             if self.options.max_pause.is_none() {
@@ -66,8 +69,13 @@ impl Run {
                 let expected = per_key * u32::try_from(left).unwrap_or(u32::MAX);
                 let few = expected < bound / PART_OF_PAUSE;
                 let no_fewer = left * 5 > names * 4;
-                if (few || no_fewer) && self.stats.pauses < PAUSES_MAX && self.cut(bound).await? {
-                    return Ok(());
+                let bold = !few && no_fewer && bold_pauses < BOLD_PAUSES_MAX;
+                if (few || bold) && Instant::now() >= not_before {
+                    bold_pauses += u32::from(bold);
+                    if self.cut(bound).await? {
+                        return Ok(());
+                    }
+                    not_before = Instant::now() + bound * BETWEEN_PAUSES;
                 }
             }
             if began.elapsed() > self.options.give_up_after {
