@@ -119,7 +119,7 @@ fn run_backup(server: &TestServer) -> Result<Run> {
     let begun = Instant::now();
     let report = checked_report(&backup(&server.url(), folder.path(), &[])?)?;
     let seconds = begun.elapsed().as_secs_f64();
-    let copying_seconds = report["capture_seconds"].as_f64();
+    let copying_seconds = report["capture_s"].as_f64();
     Ok(Run { seconds, copying_seconds, cpu: cpu(server)?[1] - before })
 }
 
