@@ -1,4 +1,4 @@
-//! A file system for temporary files that hangs on demand: FUSE, served by a thread of the test.
+//! A file system for temporary files that hangs on demand, or is full: FUSE, served by a thread of the test.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use fuser::{
     BackgroundSession, Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation,
     INodeNo, LockOwner, MountOption, OpenFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyEmpty, ReplyEntry,
-    ReplyWrite, Request, WriteFlags,
+    ReplyStatfs, ReplyWrite, Request, WriteFlags,
 };
 
 /// The mounted file system; it is taken down when it is dropped.
@@ -26,6 +26,8 @@ struct State {
     files: HashMap<INodeNo, Vec<u8>>,
     made: u64,
     hangs: bool,
+    /// Once so much was written, it is full.
+    room_bytes: Option<usize>,
     waiting: Vec<Waiting>,
 }
 
@@ -58,6 +60,11 @@ impl HangingFs {
             "cannot mount a FUSE file system; this test needs /dev/fuse and the right to mount (root, or fusermount3)",
         )?;
         Ok(Self { folder, state, _session: session })
+    }
+
+    /// From now on there is room for so many bytes more, whatever it says.
+    pub fn limit(&self, room_bytes: usize) {
+        lock(&self.state).room_bytes = Some(room_bytes);
     }
 
     /// The folder for the files.
@@ -107,6 +114,12 @@ impl State {
         match call {
             Waiting::Write(Write { inode, offset, bytes }, reply) => {
                 let Some(file) = self.files.get_mut(&inode) else { return reply.error(Errno::ENOENT) };
+                if let Some(room_bytes) = &mut self.room_bytes {
+                    let Some(left) = room_bytes.checked_sub(bytes.len()) else {
+                        return reply.error(Errno::ENOSPC);
+                    };
+                    *room_bytes = left;
+                }
                 let end = offset as usize + bytes.len();
                 file.resize(file.len().max(end), 0);
                 file[offset as usize..end].copy_from_slice(&bytes);
@@ -161,6 +174,10 @@ impl Filesystem for Files {
 
     fn getattr(&self, _: &Request, inode: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
         reply.attr(&NO_CACHE, &lock(&self.0).attr(inode));
+    }
+
+    fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
+        reply.statfs(1 << 20, 1 << 20, 1 << 20, 1 << 20, 1 << 20, 4096, 255, 4096);
     }
 
     /// Without the page cache: every call comes here.

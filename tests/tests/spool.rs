@@ -266,6 +266,56 @@ fn a_disk_that_hangs_for_a_moment_is_waited_for() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_full_disk_ends_the_job() -> Result<()> {
+    let (source, target) = (TestServer::start("redis-7.4", &[]), TestServer::start("redis-7.4", &[]));
+    let fs = HangingFs::mount()?;
+    source.client(0).words("SET a 1")?;
+    let node = following_in(&source, &target, fs.folder())?;
+    target.pause();
+    fs.limit(8_000_000);
+    write(&source, 50)?;
+    let outcome = node.wait(PATIENCE)?;
+    target.resume();
+    let folder = fs.folder().display().to_string();
+    outcome.assert(5, &["no room in the spool folder", &folder, "No space left", "--spool", "still shifted"]);
+    Ok(())
+}
+
+/// The copies of a capture wait on a disk that hangs, or is full.
+#[test]
+fn a_backup_whose_disk_stands_still_or_is_full_frees_the_source() -> Result<()> {
+    let source = TestServer::start("redis-7.4", &[]);
+    let fs = HangingFs::mount()?;
+    let (spool, to) = (fs.folder().display().to_string(), tempfile::tempdir()?);
+    write(&source, 60)?;
+    let clients = source.info_number("connected_clients");
+    let to_text = to.path().display().to_string();
+    let backup = ["backup", &source.url(), "--to", &to_text, "--spool", &spool, "--json"];
+
+    let hang = fs.hang();
+    let mut node = Node::start(&backup)?;
+    let deadline = Instant::now() + PATIENCE;
+    while !node.stderr().contains("stands still") {
+        ensure!(Instant::now() < deadline && node.is_running()?, "it does not say why: {}", node.stderr());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(fs.waiting() > 0, "nothing hangs");
+    while source.info_number("connected_slaves") > 0 || source.info_number("connected_clients") > clients {
+        ensure!(Instant::now() < deadline, "the source still has us: {}", source.info("clients"));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    drop(hang);
+    node.wait(PATIENCE)?.assert(5, &["stands still", &spool, "--spool"]);
+    assert_eq!(files(to.path())?, 0, "something was left that could be taken for a backup");
+
+    fs.limit(8_000_000);
+    Node::run(&backup, PATIENCE)?.assert(5, &["no room in the spool folder", &spool, "--spool"]);
+    assert_eq!(files(to.path())?, 0, "something was left that could be taken for a backup");
+    assert_eq!(source.info_number("total_forks"), 0);
+    Ok(())
+}
+
 /// Starts a migration with that folder for the spool, and waits until it follows.
 fn following_in(source: &TestServer, target: &TestServer, folder: &Path) -> Result<Node> {
     let folder = folder.display().to_string();
