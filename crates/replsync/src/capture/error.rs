@@ -114,11 +114,12 @@ impl Error {
             Error::Link(link::Error::Spool(_) | link::Error::NotContinued { .. }) => true,
             Error::Link(link::Error::Protocol { source: psync::Error::Stream { .. }, .. }) => true,
             Error::Source(_) | Error::Link(_) | Error::Refused { .. } | Error::Nonsense { .. } => false,
+            // What is missing is a permission.
+            Error::NoStreamDatabase => false,
             // A folder that is of no use from the start has cost nothing.
             Error::Spool(spool::Error::Create { .. } | spool::Error::NoRoom { .. }) | Error::Stopped => false,
             Error::Commands(_)
             | Error::Spool(_)
-            | Error::NoStreamDatabase
             | Error::AnotherHistory { .. }
             | Error::Payload { .. }
             | Error::TooBig { .. }
