@@ -342,10 +342,7 @@ fn a_source_that_dies_half_way() -> Result<()> {
 fn a_target_that_becomes_a_replica_while_following() -> Result<()> {
     let (source, target) = pair()?;
     let other = TestServer::start("redis-7.4", &[]);
-    let mut node = Node::start(&["migrate", &source.url(), &target.url(), "--json"])?;
-    let alive = || anyhow::Ok(());
-    replsync_tests::settle::pass_mark(&source.url(), &target.url(), PATIENCE, alive)?;
-    assert!(node.is_running()?, "{}", node.stderr());
+    let mut node = replsync_tests::job::following(&source, &target, &[])?;
     target.client(0).words(&format!("REPLICAOF 127.0.0.1 {}", other.port()))?;
     let mut conn = source.client(0);
     let deadline = std::time::Instant::now() + PATIENCE;
