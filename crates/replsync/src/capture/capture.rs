@@ -10,7 +10,7 @@ use super::mutant::lacks;
 use super::outlet::Outlet;
 use super::run::Run;
 use super::{Caveat, Error, Options, Phase, Progress, Report};
-use crate::endpoint::{Client, Endpoint, Info};
+use crate::endpoint::{Client, Endpoint, Info, Role};
 use crate::link::Link;
 use crate::psync::Position;
 
@@ -49,8 +49,12 @@ where
     let caveats = attached.caveats.clone();
     let (forks_caused, primed) = (attached.forks_caused, attached.primed);
     let (outlet, output) = Outlet::start(sink);
+    let (was_replica, answer) = (attached.is_replica, options.timeout);
     let mut run = Run::start(source, attached, options, outlet, progress).await?;
-    let exact = run.converge().await?;
+    let exact = match run.converge().await {
+        Err(error) if !was_replica => return Err(explain(error, source, answer).await),
+        other => other?,
+    };
     let cut = run.cut_off(exact)?;
     let took = began.elapsed();
     run.progress.send_modify(|progress| progress.phase = Phase::Finishing);
@@ -123,5 +127,21 @@ impl Run {
             spaces: self.ledger.databases().clone(),
             bigs: bigs.collect(),
         })
+    }
+}
+
+/// A failover closes clients' connections before any of them hears of another history: why one broke is asked.
+async fn explain(error: Error, source: &Endpoint, answer: Duration) -> Error {
+    if !matches!(error, Error::Source(_) | Error::Link(_)) {
+        return error;
+    }
+    let look = async { Client::connect(source, answer).await?.info().await };
+    match look.await {
+        Ok(info) if info.role == Role::Replica => {
+            let part = |name| info.field(name).unwrap_or("?").to_owned();
+            let master = format!("{}:{}", part("master_host"), part("master_port"));
+            Error::Demoted { master, cause: Box::new(error) }
+        }
+        _ => error,
     }
 }

@@ -45,6 +45,14 @@ pub enum Error {
         /// The one that was found.
         is: String,
     },
+    /// It was a master, and is none any more.
+    #[error("the source is a replica of {master} now (a failover): {cause}; start again from the new master")]
+    Demoted {
+        /// Its master.
+        master: String,
+        /// What was noticed of it.
+        cause: Box<Error>,
+    },
     /// A DUMP payload that is damaged.
     #[error("DUMP of {key} in database {db} cannot be read: {source}")]
     Payload {
@@ -121,6 +129,7 @@ impl Error {
             Error::Commands(_)
             | Error::Spool(_)
             | Error::AnotherHistory { .. }
+            | Error::Demoted { .. }
             | Error::Payload { .. }
             | Error::TooBig { .. }
             | Error::Inexact { .. }
