@@ -301,7 +301,7 @@ fn nothing_is_evicted_from_a_full_master() -> Result<()> {
 
 #[test]
 fn a_full_master_that_evicts_nothing_is_captured() -> Result<()> {
-    for name in ["redis-6.2", "redis-7.2", "redis-8.6", "valkey-9"] {
+    for name in ["redis-7.2", "redis-8.6", "valkey-9"] {
         let args = ["--maxmemory", "30mb", "--maxmemory-policy", "noeviction"];
         let master = TestServer::start(name, &args);
         fill_up(&master)?;
