@@ -3,22 +3,29 @@
 # moves it to Redis 7.4 (v2), which could not replicate from it; then both sides are compared by ordinary commands.
 # Everything it needs it gets itself, into target/. Ends with 0 when nothing differs.
 #
+# With `backup`: an exact backup of a server that is written to all the time, without a fork; a replica that starts on it
+# continues from there, and is compared with the master.
+#
 # usage: scripts/demo.sh [LEGACY V2]     names as scripts/servers.sh knows them
+#        scripts/demo.sh backup [SERVER]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-legacy=${1:-redis-8.6} v2=${2:-redis-7.4}
+demo=demo servers=("${1:-redis-8.6}" "${2:-redis-7.4}")
+if [ "${1:-}" = backup ]; then
+  demo=demo-backup servers=("${2:-redis-8.6}")
+fi
 
 main() {
   scripts/tools.sh
-  legacy=$(server "$legacy") v2=$(server "$v2")
+  for n in "${!servers[@]}"; do servers[n]=$(server "${servers[n]}"); done
   echo "demo.sh: building replsync-node (release)" >&2
-  cargo build --release --locked -q -p replsync-node -p replsync-tests --bin replsync-node --bin demo
+  cargo build --release --locked -q -p replsync-node -p replsync-tests --bin replsync-node --bin "$demo"
   folder=$(mktemp -d "${TMPDIR:-/tmp}/replsync-demo.XXXXXX")
   trap 'stop; rm -rf "$folder"' EXIT
   trap 'exit 130' INT TERM
-  TMPDIR=$folder target/release/demo "$legacy" "$v2" &
-  demo=$!
-  wait "$demo"
+  TMPDIR=$folder "target/release/$demo" "${servers[@]}" &
+  running=$!
+  wait "$running"
 }
 
 # The name of a server that is there now, or where it cannot be had, the redis-server on the PATH.
@@ -36,6 +43,6 @@ server() {
 }
 
 # Ends the demo if it still runs; the servers that it started go with it.
-stop() { [ -z "${demo:-}" ] || kill "$demo" 2>/dev/null || true; }
+stop() { [ -z "${running:-}" ] || kill "$running" 2>/dev/null || true; }
 
 main
