@@ -253,6 +253,28 @@ fn a_capture_of_valkey_9_needs_what_is_listed() -> Result<()> {
     a_capture_needs_what_is_listed("valkey-9")
 }
 
+/// A migration without a fork, with all that goes with it: what a capture needs, and what --verify needs beyond.
+#[test]
+fn a_migration_without_a_fork_needs_what_is_listed() -> Result<()> {
+    for name in ["redis-6.2", "redis-7.4", "redis-8.6", "valkey-9"] {
+        let (source, target) = (TestServer::start(name, &[]), TestServer::start(name, &[]));
+        make(&source)?;
+        let (lines, at_target) = (block("capture source", name)?, block("migrate target", name)?);
+        let verified = [lines.clone(), block("full-sync source", name)?].concat();
+        let (from, to) = (user(&source, &verified)?, user(&target, &at_target)?);
+        let args = ["migrate", &from, &to, "--until", "caught-up"];
+        node(&args, &["--verify", "--pause-source", "2s"])?.assert(0, &[]);
+        ensure!(contents::compare(&source.url(), &target.url())?.is_empty(), "{name}: they differ");
+        let needed = |lines: &[Line]| lines.iter().filter(|line| !line.optional).cloned().collect::<Vec<_>>();
+        user(&source, &needed(&lines))?;
+        user(&target, &needed(&at_target))?;
+        node(&args, &["--flush-target"])?.assert(0, &[]);
+        ensure!(contents::compare(&source.url(), &target.url())?.is_empty(), "{name}: they differ");
+        ensure!(source.forks().unwrap_or(0) == 0, "{name}: {}", source.log());
+    }
+    Ok(())
+}
+
 /// The classic way, with all its options, between users who may do what is listed and no more.
 #[test]
 fn a_full_sync_needs_what_is_listed() -> Result<()> {

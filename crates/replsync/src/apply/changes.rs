@@ -113,3 +113,90 @@ impl<F: FnMut(Batch) -> Result<(), Error>> Copier<F> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::BytesMut;
+
+    use super::*;
+    use crate::apply::{CopyOptions, Eviction, Target};
+    use crate::command::{self, Expiries};
+    use crate::rdb::{FileWriter, Magic, Slice};
+    use crate::resp::{CommandScanner, Frame};
+    use crate::server::Server;
+
+    type Emit<'a> = Box<dyn FnMut(Batch) -> Result<(), Error> + 'a>;
+
+    /// What would be sent, each command without its values.
+    fn sent(changes: impl FnOnce(&mut Copier<Emit<'_>>) -> Result<(), Error>) -> Vec<String> {
+        let dialect =
+            command::Target { server: Server::redis(7, 4), commands: None, expiries: Expiries::Plain };
+        let target = Arc::new(Target { dialect, eviction: Eviction::Other });
+        let mut bytes = BytesMut::new();
+        let emit: Emit<'_> = Box::new(|batch: Batch| {
+            bytes.extend_from_slice(&batch.bytes);
+            Ok(())
+        });
+        let mut copier = Copier::new(target, CopyOptions::default(), emit).of_changes();
+        changes(&mut copier).unwrap();
+        copier.copied().unwrap();
+        let (mut scanner, mut sent) = (CommandScanner::default(), Vec::new());
+        while let Ok(Some(Frame::Command(command))) = scanner.next(&mut bytes) {
+            let shown = if command.args[0] == "RESTORE" { &command.args[..2] } else { &command.args[..] };
+            sent.push(shown.iter().map(|arg| String::from_utf8_lossy(arg)).collect::<Vec<_>>().join(" "));
+        }
+        sent
+    }
+
+    const LIST: &[u8] = b"\x01\x01a";
+
+    #[test]
+    fn no_change_overtakes_a_string_that_waits() {
+        let string =
+            |copier: &mut Copier<Emit<'_>>, key: &[u8]| copier.value(0, key, None, Kind::String, b"\x01v");
+        let changed = sent(|copier| {
+            string(copier, b"a")?;
+            string(copier, b"b")?;
+            copier.value(0, b"a", None, Kind::List, LIST)?;
+            string(copier, b"c")?;
+            copier.absent(0, b"c")?;
+            string(copier, b"c")
+        });
+        assert_eq!(changed, ["SELECT 0", "MSET a v b v", "RESTORE a", "MSET c v", "DEL c", "MSET c v"]);
+        let other = sent(|copier| {
+            string(copier, b"a")?;
+            copier.value(0, b"l", None, Kind::List, LIST)?;
+            copier.absent(0, b"x")?;
+            string(copier, b"b")
+        });
+        assert_eq!(other, ["SELECT 0", "RESTORE l", "DEL x", "MSET a v b v"], "other keys may");
+        let flushed = sent(|copier| {
+            string(copier, b"a")?;
+            copier.flush_database(0)?;
+            string(copier, b"b")?;
+            copier.swap_databases(0, 3)?;
+            string(copier, b"c")
+        });
+        assert_eq!(flushed, ["SELECT 0", "MSET a v", "FLUSHDB", "MSET b v", "SWAPDB 0 3", "MSET c v"]);
+    }
+
+    #[test]
+    fn functions_that_are_sent_again_take_the_place_of_the_first() {
+        let rdb = |codes: &[&[u8]]| {
+            let mut file = FileWriter::new(Vec::new(), Magic::Redis, 10);
+            codes.iter().for_each(|code| file.function(code).unwrap());
+            file.finish().unwrap().out
+        };
+        let loaded = sent(|copier| {
+            copier.functions(Slice::new(&rdb(&[b"one", b"two"])))?;
+            copier.functions(Slice::new(&rdb(&[b"two"])))?;
+            copier.functions(Slice::new(&rdb(&[])))?;
+            copier.functions(Slice::new(&rdb(&[])))
+        });
+        let load = |name: &str| format!("FUNCTION LOAD REPLACE {name}");
+        let flush = || "FUNCTION FLUSH".to_owned();
+        assert_eq!(loaded, ["SELECT 0".to_owned(), load("one"), load("two"), flush(), load("two"), flush()]);
+    }
+}

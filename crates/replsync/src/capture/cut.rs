@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use super::pause::Pause;
 use super::run::Run;
 use super::{Error, Phase};
-use crate::endpoint;
 
 /// A pause is asked for when what is left should take at most this part of it.
 const PART_OF_PAUSE: u32 = 4;
@@ -105,18 +104,7 @@ impl Run {
         self.tell();
         let db = self.ledger.stream_db();
         // None: writers are paused by somebody else, and so they stay; what we read is as good.
-        let pause = match Pause::begin(&self.source, db, bound, self.options.timeout).await {
-            Ok(pause) => pause,
-            Err(endpoint::Error::Refused { command, reply, .. }) => {
-                tracing::warn!(
-                    "the source's writers cannot be paused ({command}: {reply}): going on without"
-                );
-                self.options.max_pause = None;
-                self.enter(Phase::Converging);
-                return Ok(false);
-            }
-            Err(error) => return Err(error.into()),
-        };
+        let pause = Pause::begin(&self.source, db, bound, self.options.timeout).await?;
         let deadline = Instant::now() + pause.as_ref().map_or(bound, Pause::left) * 9 / 10;
         self.stats.pauses += 1;
         self.pausing = true;
