@@ -31,7 +31,7 @@ Exit codes: 0 done · 1 the file is corrupt · 2 wrong usage
 /// Of a live server it is the digest of its keyspace at one replication offset, which is printed with it: the same as that of
 /// a backup or of any replica at this offset. Nothing is written to the server and it does not fork: its keys are read one
 /// after the other, what clients write meanwhile is read again, and for the last keys writers are held up for some
-/// milliseconds (--max-pause). Values are not kept: --spool needs some 120 bytes for each key.
+/// milliseconds (--max-pause). Values are not kept, but those of big streams: --spool needs some 120 bytes for each key.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Digest {

@@ -1,6 +1,8 @@
-//! A sink that adds a keyspace up: of each key and of each element of a big value its digest is kept, and no value.
+//! A sink that adds a keyspace up: of each key and of each element of a big value its digest is kept, and no value but that
+//! of big streams.
 
 use std::collections::HashMap;
+use std::io::{self, Read};
 
 use bytes::Bytes;
 
@@ -10,12 +12,12 @@ use crate::checksum::key_slot;
 use crate::clock::now_signed_ms;
 use crate::digest::{self, ElementDigest, KeyDigest, KeyHasher, Keyspace, Sum};
 use crate::rdb::encode::{self, KeptField};
-use crate::rdb::{self, DataType, Element, FileWriter, Kind, Limits, Magic, Reader, Slice};
-use crate::spool::{self, Body, Config, Gauge, Log};
+use crate::rdb::{self, Buffered, DataType, Element, FileWriter, Item, Kind, Limits, Magic, Reader, Slice};
+use crate::spool::{self, Body, Config, Gauge, Latest, Log};
 
 /// Keeps digests in [logs](Log), one for each space, of which the last of each key counts: 19 bytes of a key without an
 /// expiry, 51 of one with. Big collections without an order are logs of elements; strings and lists are summed as they
-/// come.
+/// come. Of big streams alone the values wait on disk.
 pub struct Digests {
     config: Config,
     with_slots: bool,
@@ -66,8 +68,9 @@ enum Parts {
     InOrder(KeyHasher, u64),
     /// The digest of each, of which the last counts.
     Each(Box<Log>),
-    /// The value as it stands in an RDB: it cannot be read in parts.
-    Raw(Vec<u8>),
+    /// The value as it stands in an RDB, part after part: a stream, whose nodes mean something only together with what
+    /// comes before them. These wait on disk.
+    Raw(Box<Log>, u64),
 }
 
 impl Digests {
@@ -138,7 +141,7 @@ impl Sink for Digests {
         for of_cut in &cut.bigs {
             let of_space = cut.spaces.iter().find(|(_, space)| **space == of_cut.space);
             let (Some((db, _)), Some(big)) = (of_space, self.bigs.remove(&of_cut.big)) else { continue };
-            if let Some(key) = big.finish(&mut self.hasher, of_cut)? {
+            if let Some(key) = big.finish(&mut self.hasher, of_cut, cut.rdb_version)? {
                 keyspace.add(*db, &of_cut.key, &key);
             }
         }
@@ -198,7 +201,7 @@ impl Big {
                 Parts::InOrder(hasher, 0)
             }
             Form::Set | Form::Hash | Form::Zset => Parts::Each(Box::new(Log::new(config))),
-            Form::Stream(_) | Form::Whole(_) => Parts::Raw(Vec::new()),
+            Form::Stream(_) | Form::Whole(_) => Parts::Raw(Box::new(Log::new(config)), 0),
         };
         Self { key, form, parts }
     }
@@ -206,10 +209,10 @@ impl Big {
     fn part(&mut self, hasher: &mut KeyHasher, id: Id, body: Option<&[u8]>) -> Result<(), DigestsError> {
         let quoted = |key: &[u8]| rdb::quoted(key, KEY_SHOWN);
         match (&mut self.parts, body) {
-            (Parts::InOrder(..) | Parts::Raw(_), None) => {
+            (Parts::InOrder(..) | Parts::Raw(..), None) => {
                 return Err(DigestsError::Order { key: quoted(&self.key) });
             }
-            (Parts::InOrder(_, next), Some(_)) if id.0 != u128::from(*next) => {
+            (Parts::InOrder(_, next) | Parts::Raw(_, next), Some(_)) if id.0 != u128::from(*next) => {
                 return Err(DigestsError::Order { key: quoted(&self.key) });
             }
             (Parts::InOrder(hasher, next), Some(body)) => {
@@ -235,13 +238,21 @@ impl Big {
                     _ => log.put(id.0, &[&data, &expiries], false)?,
                 }
             }
-            (Parts::Raw(raw), Some(body)) => raw.extend_from_slice(body),
+            (Parts::Raw(log, next), Some(body)) => {
+                *next += 1;
+                log.put(id.0, &[body], false)?;
+            }
         }
         Ok(())
     }
 
     /// The digest of the key at the cut; nothing where it has no elements, and so is no key.
-    fn finish(self, hasher: &mut KeyHasher, big: &BigValue) -> Result<Option<KeyDigest>, DigestsError> {
+    fn finish(
+        self,
+        hasher: &mut KeyHasher,
+        big: &BigValue,
+        rdb_version: u16,
+    ) -> Result<Option<KeyDigest>, DigestsError> {
         let data_type = match self.form {
             Form::String => DataType::String,
             Form::List => DataType::List,
@@ -269,15 +280,73 @@ impl Big {
                 }
                 hasher.finish(data_type)
             }
-            Parts::Raw(raw) => match self.form {
+            Parts::Raw(log, _) => match self.form {
                 Form::Stream(kind) | Form::Whole(kind) => {
-                    let whole = [big.head(0, 0), raw].concat();
-                    of_raw(hasher, &self.key, None, kind, &whole)?
+                    let parts = log.latest()?;
+                    let head = big.head(parts.len(), parts.bytes());
+                    hasher.start(&self.key, None);
+                    of_parts(hasher, &self.key, kind, &head, parts, rdb_version).map_err(|source| {
+                        DigestsError::Value { key: rdb::quoted(&self.key, KEY_SHOWN), source }
+                    })?;
+                    hasher.finish(data_type)
                 }
                 _ => return Err(DigestsError::Record),
             },
         };
         Ok(Some(key.with_expiry(&self.key, big.expiry_ms)))
+    }
+}
+
+/// Feeds the hasher with a value that is in parts, as with the one key of a file, so that little of it is held.
+fn of_parts(
+    hasher: &mut KeyHasher,
+    key: &[u8],
+    kind: Kind,
+    head: &[u8],
+    parts: Latest,
+    rdb_version: u16,
+) -> Result<(), rdb::Error> {
+    let failed = |source| rdb::Error::Io { offset: 0, source };
+    let file = FileWriter::new(Vec::new(), Magic::of_version(rdb_version), rdb_version);
+    let mut before = file.finish().map_err(failed)?.out;
+    // Without its end: the opcode and the checksum.
+    before.truncate(before.len().saturating_sub(9));
+    encode::entry(&mut before, None, kind.type_byte(), key, head);
+    let parts = Joined { parts, body: Vec::new(), at: 0 };
+    let mut reader = Reader::new(Buffered::new(io::Cursor::new(before).chain(parts)));
+    while let Some(item) = reader.next_item()? {
+        if matches!(item, Item::Entry(_)) {
+            return reader.decode_value(&mut |_, element| {
+                hasher.element(&element);
+                Ok::<_, rdb::Error>(())
+            });
+        }
+    }
+    Err(rdb::Error::Corrupt { what: "no key where one was written", offset: 0 })
+}
+
+/// Parts, one behind the other.
+struct Joined {
+    parts: Latest,
+    body: Vec<u8>,
+    at: usize,
+}
+
+impl Read for Joined {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        while self.at == self.body.len() {
+            self.body.clear();
+            self.at = 0;
+            match self.parts.next().map_err(io::Error::other)? {
+                None => return Ok(0),
+                Some(Body::Whole(body)) => self.body.extend_from_slice(body),
+                Some(Body::Large(mut pieces)) => _ = pieces.read_to_end(&mut self.body)?,
+            }
+        }
+        let len = out.len().min(self.body.len() - self.at);
+        out[..len].copy_from_slice(&self.body[self.at..self.at + len]);
+        self.at += len;
+        Ok(len)
     }
 }
 
