@@ -39,6 +39,7 @@ impl Model {
 
     fn reply(&mut self, ask: &Ask) -> Vec<Reply> {
         self.asked.push(ask.clone());
+        assert!(self.asked.len() < 10_000, "it is asked for ever");
         let now_ms = self.now_ms;
         let reply = match ask {
             Ask::State => {
