@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::pause::Pause;
 use super::run::Run;
 use super::{Error, Phase};
+use crate::endpoint;
 
 /// A pause is asked for when what is left should take at most this part of it.
 const PART_OF_PAUSE: u32 = 4;
@@ -34,7 +35,7 @@ impl Run {
     async fn make_do(&mut self) -> Result<(), Error> {
         self.ledger.make_do();
         (self.is_lenient, self.pausing) = (true, true);
-        self.read_all(Instant::now()).await?;
+        self.read_all(Some(Instant::now())).await?;
         self.take_up();
         self.quota = self.names_waiting();
         self.drive(None).await?;
@@ -43,9 +44,10 @@ impl Run {
     }
 
     async fn converge_exactly(&mut self) -> Result<(), Error> {
-        let began = Instant::now();
         self.enter(Phase::Copying);
-        self.read_all(began).await?;
+        // However long everything takes to be read once: what is given up is that it converges.
+        self.read_all(None).await?;
+        let began = Instant::now();
         self.enter(Phase::Converging);
         let (mut bold_pauses, mut not_before) = (0, Instant::now());
         loop {
@@ -57,7 +59,7 @@ impl Run {
             self.quota = names;
             self.drive(None).await?;
             self.stats.rounds += 1;
-            self.read_all(began).await?;
+            self.read_all(Some(began)).await?;
             self.tell();
             if self.ledger.is_exact() {
                 return Ok(());
@@ -87,11 +89,16 @@ impl Run {
     }
 
     /// Reads all names, whichever were added meanwhile.
-    async fn read_all(&mut self, began: Instant) -> Result<(), Error> {
+    async fn read_all(&mut self, began: Option<Instant>) -> Result<(), Error> {
+        let (mut began, voids) = (began, self.ledger.voids().0);
         while self.ledger.wants_databases().is_some() || self.ledger.unscanned().next().is_some() {
             self.discover().await?;
             self.drive(None).await?;
-            if began.elapsed() > self.options.give_up_after {
+            if self.ledger.voids().0 > voids {
+                // It had to be begun anew, and may have to be again and again.
+                began.get_or_insert_with(Instant::now);
+            }
+            if let Some(began) = began.filter(|began| began.elapsed() > self.options.give_up_after) {
                 return Err(self.inexact(began));
             }
         }
@@ -104,7 +111,18 @@ impl Run {
         self.tell();
         let db = self.ledger.stream_db();
         // None: writers are paused by somebody else, and so they stay; what we read is as good.
-        let pause = Pause::begin(&self.source, db, bound, self.options.timeout).await?;
+        let pause = match Pause::begin(&self.source, db, bound, self.options.timeout).await {
+            Ok(pause) => pause,
+            Err(endpoint::Error::Refused { command, reply, .. }) => {
+                tracing::warn!(
+                    "the source's writers cannot be paused ({command}: {reply}): going on without"
+                );
+                self.options.max_pause = None;
+                self.enter(Phase::Converging);
+                return Ok(false);
+            }
+            Err(error) => return Err(error.into()),
+        };
         let deadline = Instant::now() + pause.as_ref().map_or(bound, Pause::left) * 9 / 10;
         self.stats.pauses += 1;
         self.pausing = true;
