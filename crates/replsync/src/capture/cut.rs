@@ -82,7 +82,7 @@ impl Run {
             if began.elapsed() > self.options.give_up_after {
                 return Err(self.inexact(began));
             }
-            if left * 5 > names * 4 {
+            if left * 5 >= names * 4 {
                 self.wait(REST).await?;
             }
         }
