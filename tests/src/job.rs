@@ -36,7 +36,12 @@ pub fn run(from: &str, to: &str, more: &[&str]) -> Result<Outcome> {
 
 /// Starts one and waits until it follows, as it says: marks may come with the copy.
 pub fn following(source: &TestServer, target: &TestServer, more: &[&str]) -> Result<Node> {
-    let mut node = start(&source.url(), &target.url(), more)?;
+    following_by(&source.url(), source, target, more)
+}
+
+/// The same by another way to the source.
+pub fn following_by(way: &str, source: &TestServer, target: &TestServer, more: &[&str]) -> Result<Node> {
+    let mut node = start(way, &target.url(), more)?;
     let follows = || {
         running(&mut node)?;
         Ok(node.stderr().contains("following  "))

@@ -8,7 +8,9 @@ use anyhow::{Result, ensure};
 use replsync_tests::client::Batch;
 use replsync_tests::contents::read_both;
 use replsync_tests::fill::fill;
-use replsync_tests::job::{PATIENCE, arrive, assert_equal, running, setting, shifted, start, stop};
+use replsync_tests::job::{
+    PATIENCE, arrive, assert_equal, following_by, running, setting, shifted, start, stop,
+};
 use replsync_tests::node::{Node, Outcome};
 use replsync_tests::proxy::Proxy;
 use replsync_tests::server::TestServer;
@@ -38,10 +40,8 @@ fn cut_in_the_stream(from: &str, to: &str) -> Result<()> {
     let proxy = Proxy::start(&source)?;
     fill(&source.url(), 2_000, seed)?;
     let writer = Writer::start(&source.url(), seed, 3_000)?;
-    let mut node = start(&proxy.url(), &target.url(), &[])?;
-    for _ in 0..2 {
-        arrive(&mut node, &source, &target, PATIENCE)?;
-    }
+    let mut node = following_by(&proxy.url(), &source, &target, &[])?;
+    arrive(&mut node, &source, &target, PATIENCE)?;
     proxy.cut(CUTS, 1..60_000, seed);
     proxy.wait_for_cuts(CUTS.into(), PATIENCE, || running(&mut node))?;
     writer.stop()?;
