@@ -317,3 +317,25 @@ fn doctor_says_whether_a_replica_could_still_start_on_it() -> Result<()> {
     outcome.assert(3, &["/nowhere.rdb"]);
     Ok(())
 }
+
+/// A replica that its own clients may write to holds what no stream says.
+#[test]
+fn what_is_not_exact_is_labelled_and_no_replica_continues_from_it() -> Result<()> {
+    let master = filled("redis-7.4", &[])?;
+    let source = TestServer::start("redis-7.4", &["--replica-read-only", "no"]);
+    source.replicate(&master)?;
+    fails(&source.url(), &[], 5, &["replica-read-only"])?;
+    let writer = Writer::start(&master.url(), 4, 200)?;
+    let folder = tempfile::tempdir()?;
+    let outcome = backup(&source.url(), folder.path(), &["--best-effort"])?;
+    writer.stop()?;
+    outcome.assert(6, &[]);
+    let report = outcome.json()?;
+    ensure!(report["exact"] == false && report["caveats"][0].is_string(), "{report}");
+    let rdb = text(&report, "rdb")?;
+    check_rdb(&source, Path::new(rdb))?;
+    let (outcome, said) = doctor(&source, rdb)?;
+    outcome.assert(1, &[]);
+    ensure!(said["reasons"].to_string().contains("does not say where"), "{said}");
+    Ok(())
+}

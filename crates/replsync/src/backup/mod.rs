@@ -120,8 +120,9 @@ async fn fork_free(
         () = pass_on(seen, progress) => return Err(Error::Stopped),
     };
     // The source is left alone from here on.
-    let Captured { output: stored, report, link, source: _ } = captured;
+    let Captured { output: mut stored, report, link, source: _ } = captured;
     drop(link);
+    stored.has_place = report.exact;
     times.cut_ms = now_ms();
     let written = write::write(stored, report.source, before, part, progress).await?;
     Ok(Facts::of_capture(source, before, &report, &written, spool.budget.gauge().bytes_max()))

@@ -131,7 +131,7 @@ impl<E: Encoding> Sink for Store<E> {
             }
         }
         databases.retain(|_, database| !database.keys.is_empty() || !database.bigs.is_empty());
-        Ok(Stored { cut, functions: self.functions, databases })
+        Ok(Stored { cut, functions: self.functions, databases, has_place: true })
     }
 }
 
@@ -153,6 +153,9 @@ pub struct Stored {
     pub functions: Bytes,
     /// The databases that hold keys.
     pub databases: BTreeMap<u32, Database>,
+    /// Whether the RDB says where in the stream it is. One that is not exact must not: a server that starts on it would go
+    /// on from there, and stay wrong without a sign of it.
+    pub has_place: bool,
 }
 
 /// Why no RDB could be made of it.
@@ -192,10 +195,12 @@ impl Stored {
         for (name, value) in aux {
             file.aux(name.as_bytes(), value.as_bytes())?;
         }
-        let position = self.cut.position;
-        file.aux(b"repl-stream-db", self.cut.stream_db.to_string().as_bytes())?;
-        file.aux(b"repl-id", position.replid.as_str().as_bytes())?;
-        file.aux(b"repl-offset", position.offset.to_string().as_bytes())?;
+        if self.has_place {
+            let position = self.cut.position;
+            file.aux(b"repl-stream-db", self.cut.stream_db.to_string().as_bytes())?;
+            file.aux(b"repl-id", position.replid.as_str().as_bytes())?;
+            file.aux(b"repl-offset", position.offset.to_string().as_bytes())?;
+        }
         file.functions(&self.functions)?;
         let mut keys = 0;
         for (db, database) in &mut self.databases {
