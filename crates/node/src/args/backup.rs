@@ -12,7 +12,6 @@ const EXAMPLES: &str = "\
 Examples:
   replsync-node backup redis://master --to /mnt/backups
   replsync-node backup redis://master --to /mnt/backups --max-keys-per-second 20000 --json
-  redis-server --dbfilename <the RDB> --dir /mnt/backups --appendonly no --replicaof master 6379
 
 Exit codes: 0 done, and exact · 2 wrong usage · 3 the server or a folder could not be reached, or refused
             4 stopped by a signal · 5 it could not be made exact or safe, and nothing was published

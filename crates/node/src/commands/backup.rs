@@ -126,16 +126,16 @@ fn work(facts: &Facts) -> String {
 fn boot(from: &Endpoint, done: &backup::Backup, text: &mut String) {
     let facts = &done.facts;
     let Address::Tcp(host, port) = &from.address else { return };
-    let (Some(folder), Some(name)) = (done.rdb.parent(), done.rdb.file_name()) else { return };
+    // Of a copy: a server saves over the file that it has started on.
     let _ = writeln!(
         text,
-        "\nA replica that starts on it continues from there without a full sync ({} {} only; docs/operations/\n\
-         add-a-replica.md), for as long as the master's backlog goes back that far (replsync-node doctor … --backup …):\n\
-         {}-server --dir {} --dbfilename {} --appendonly no --replicaof {host} {port}",
+        "\nA {} {} that starts on a copy of it as a replica of the source goes on from there, without a full sync, for as\n\
+         long as the source's backlog goes back that far (replsync-node doctor … --backup …):\n\
+         cp {} REPLICAS_DIR/dump.rdb\n\
+         {}-server --dir REPLICAS_DIR --dbfilename dump.rdb --appendonly no --replicaof {host} {port}",
         facts.product,
         facts.server_version,
+        output::path(&done.rdb),
         facts.product,
-        output::path(folder),
-        output::path(Path::new(name)),
     );
 }

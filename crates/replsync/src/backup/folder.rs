@@ -11,10 +11,8 @@ use super::manifest::Manifest;
 use super::time::compact;
 use super::{Backup, Error, Facts};
 use crate::endpoint::{Address, Endpoint};
+use crate::files::{is_unfinished, unfinished};
 
-/// What is not done yet is called so: `.replsync-NAME.part`.
-const PREFIX: &str = ".replsync-";
-const SUFFIX: &str = ".part";
 /// So many backups of one source may begin in the same second.
 const SAME_SECOND_MAX: u32 = 100;
 
@@ -172,7 +170,7 @@ impl Write for Writer {
 }
 
 fn part_path(folder: &Path, name: &str, extension: &str) -> PathBuf {
-    folder.join(format!("{PREFIX}{name}.{extension}{SUFFIX}"))
+    folder.join(unfinished(&format!("{name}.{extension}")))
 }
 
 /// A new file that is ours; nothing where the name is taken.
@@ -208,10 +206,13 @@ fn remove_leftovers(folder: &Path) -> Result<(), Error> {
     for entry in fs::read_dir(folder).map_err(cannot)? {
         let entry = entry.map_err(cannot)?;
         let name = entry.file_name();
-        let is_part = name.to_str().is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(SUFFIX));
+        // Only what is called so: nothing else here is ours to open.
+        if !name.to_str().is_some_and(is_unfinished) {
+            continue;
+        }
         // Whatever is in the way of looking at it is in the way of removing it.
         let Ok(file) = File::options().write(true).open(entry.path()) else { continue };
-        if is_part && file.try_lock().is_ok() && fs::remove_file(entry.path()).is_ok() {
+        if file.try_lock().is_ok() && fs::remove_file(entry.path()).is_ok() {
             let path = entry.path();
             tracing::warn!(path = %path.display(), "removed what a backup that was killed has left");
         }

@@ -10,6 +10,19 @@ use super::Error;
 /// The word for standard input.
 pub const STDIN: &str = "-";
 
+/// What a file is called that is not finished: `.replsync-NAME.part`. In folders such files are passed over.
+pub fn unfinished(name: &str) -> String {
+    format!("{UNFINISHED}{name}{UNFINISHED_END}")
+}
+
+/// Whether that is the name of one.
+pub fn is_unfinished(file_name: &str) -> bool {
+    file_name.strip_prefix(UNFINISHED).is_some_and(|rest| rest.ends_with(UNFINISHED_END))
+}
+
+const UNFINISHED: &str = ".replsync-";
+const UNFINISHED_END: &str = ".part";
+
 /// What words come to.
 #[derive(Debug, Default)]
 pub struct Expanded {
@@ -22,7 +35,8 @@ pub struct Expanded {
 }
 
 /// What `words` come to. A word that exists is that file, or the RDB files in that folder and all below it: regular files
-/// that end in `.rdb` or start with `REDIS` or `VALKEY` and a version (links to folders are not followed). Another word
+/// that end in `.rdb` or start with `REDIS` or `VALKEY` and a version, but for [unfinished](is_unfinished) ones (links to
+/// folders are not followed). Another word
 /// with `*`, `?` or `[` is a pattern, for shells that did not expand it; `**` stands for folders at any depth. What
 /// is left is taken as the name of a file, which [`RdbFile::open`](super::RdbFile::open) will not find.
 ///
@@ -88,6 +102,10 @@ impl Expanded {
     }
 
     fn file(&mut self, path: PathBuf) {
+        if path.file_name().is_some_and(|name| is_unfinished(&name.to_string_lossy())) {
+            self.left_out += 1;
+            return;
+        }
         if path.extension().is_some_and(|extension| extension == "rdb") {
             return self.files.push(path);
         }

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::fs::{Advice, fadvise};
 
 pub use error::Error;
-pub use expand::{Expanded, STDIN, expand};
+pub use expand::{Expanded, STDIN, expand, is_unfinished, unfinished};
 pub use file_system::FileSystem;
 pub use stream::Stream;
 

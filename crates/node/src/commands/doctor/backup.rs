@@ -79,6 +79,7 @@ struct Document {
     master: String,
     master_replid: String,
     master_offset: u64,
+    master_replicas: Option<u64>,
     backlog_bytes: Option<u64>,
     behind_bytes: u64,
     bytes_per_s: f64,
@@ -102,6 +103,7 @@ impl Document {
             master: seen.master.server.to_string(),
             master_replid: seen.master.position.replid.to_string(),
             master_offset: seen.master.position.offset,
+            master_replicas: seen.master.number("connected_slaves"),
             backlog_bytes: seen.master.number("repl_backlog_size"),
             behind_bytes: seen.behind_bytes,
             bytes_per_s: seen.bytes_per_s.round(),
@@ -144,6 +146,13 @@ fn text(master: &Endpoint, backup: &Backup, seen: &Following, reasons: &[String]
         Some(time) => writeln!(text, "yes, for the next {} at this rate", span(time)),
         None => writeln!(text, "yes: nothing is written at the moment"),
     };
+    if seen.master.number("connected_slaves") == Some(0) {
+        let _ = writeln!(
+            text,
+            "note     the master has no replica now: it gives its backlog up repl-backlog-ttl (an hour, unless set) after it \
+             had the last one, which was the backup"
+        );
+    }
     text
 }
 
