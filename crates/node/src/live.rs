@@ -1,16 +1,17 @@
 //! What the commands that capture a live server have in common: progress, signals.
 
+use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
 use indicatif::HumanBytes;
 use replsync::capture::{Phase, Progress};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::exit::{ExitCode, Failure};
+use crate::exit::Failure;
 use crate::offline::Shown;
 use crate::output::{count, counted};
-use crate::progress::{BAR_EVERY, LINE_EVERY, time_left};
+use crate::progress::{BAR_EVERY, LINE_EVERY, clear, time_left};
+use crate::signals::unless_stopped;
 
 /// Does `work`, which tells its progress, and shows that.
 ///
@@ -20,31 +21,20 @@ pub async fn run<T, W: Future<Output = Result<T, Failure>>>(
     shown: Shown<'_>,
     work: impl FnOnce(watch::Sender<Progress>) -> W,
 ) -> Result<T, Failure> {
-    let listen =
-        |kind| signal(kind).map_err(|error| Failure::usage(format!("cannot listen for signals: {error}")));
-    let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
     let (sender, receiver) = watch::channel(Progress::default());
-    let ended = tokio::select! {
-        ended = work(sender) => ended,
-        _ = interrupt.recv() => Err(stopped("SIGINT")),
-        _ = terminate.recv() => Err(stopped("SIGTERM")),
-        () = show(&shown, receiver) => Err(stopped("nobody")),
-    };
-    // The bar goes before the result comes, unless it cannot.
-    let cleared = tokio::task::spawn_blocking(move || shown.bar.map(|bar| bar.finish_and_clear()));
-    let _ = tokio::time::timeout(Duration::from_secs(1), cleared).await;
+    let ended = unless_stopped(async {
+        tokio::select! {
+            ended = work(sender) => ended,
+            never = show(&shown, receiver) => match never {},
+        }
+    })
+    .await;
+    clear(shown.bar).await;
     ended
 }
 
-fn stopped(by: &str) -> Failure {
-    Failure {
-        message: format!("stopped by {by} before the end: there is no result"),
-        code: ExitCode::Stopped,
-    }
-}
-
 /// Never completes.
-async fn show(shown: &Shown<'_>, progress: watch::Receiver<Progress>) {
+async fn show(shown: &Shown<'_>, progress: watch::Receiver<Progress>) -> Infallible {
     if shown.output.no_progress {
         return std::future::pending().await;
     }

@@ -1,13 +1,14 @@
 //! What the commands that read files have in common: work on threads of its own, progress in bytes, signals.
 
+use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::Output;
 use crate::exit::{ExitCode, Failure};
-use crate::progress::{BAR_EVERY, LINE_EVERY, time_left};
+use crate::progress::{BAR_EVERY, LINE_EVERY, clear, time_left};
+use crate::signals::unless_stopped;
 use crate::stderr::Stderr;
 
 /// Where progress goes.
@@ -38,34 +39,23 @@ pub async fn run<T: Send + 'static>(
     look: impl Fn() -> Bytes,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Failure> {
-    let listen =
-        |kind| signal(kind).map_err(|error| Failure::usage(format!("cannot listen for signals: {error}")));
-    let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
-    let work = tokio::task::spawn_blocking(work);
-    let ended = tokio::select! {
-        ended = work => ended.map_err(|error| Failure {
-            message: format!("a fault in replsync-node, please report it: {error}"),
-            code: ExitCode::Unsafe,
-        }),
-        _ = interrupt.recv() => Err(stopped("SIGINT")),
-        _ = terminate.recv() => Err(stopped("SIGTERM")),
-        () = show(&shown, look) => Err(stopped("nobody")),
-    };
-    // The bar goes before the result comes, unless it cannot.
-    let cleared = tokio::task::spawn_blocking(move || shown.bar.map(|bar| bar.finish_and_clear()));
-    let _ = tokio::time::timeout(Duration::from_secs(1), cleared).await;
+    let ended = unless_stopped(async {
+        let work = tokio::task::spawn_blocking(work);
+        tokio::select! {
+            ended = work => ended.map_err(|error| Failure {
+                message: format!("a fault in replsync-node, please report it: {error}"),
+                code: ExitCode::Unsafe,
+            }),
+            never = show(&shown, look) => match never {},
+        }
+    })
+    .await;
+    clear(shown.bar).await;
     ended
 }
 
-fn stopped(by: &str) -> Failure {
-    Failure {
-        message: format!("stopped by {by} before the end: there is no result"),
-        code: ExitCode::Stopped,
-    }
-}
-
 /// Never completes.
-async fn show(shown: &Shown<'_>, look: impl Fn() -> Bytes) {
+async fn show(shown: &Shown<'_>, look: impl Fn() -> Bytes) -> Infallible {
     if shown.output.no_progress {
         return std::future::pending().await;
     }

@@ -27,6 +27,12 @@ pub fn bar(output: &Output) -> Option<ProgressBar> {
     })
 }
 
+/// Takes the bar away. It goes before the result comes, unless it cannot: a terminal may be held up.
+pub async fn clear(bar: Option<ProgressBar>) {
+    let cleared = tokio::task::spawn_blocking(move || bar.map(|bar| bar.finish_and_clear()));
+    let _ = tokio::time::timeout(Duration::from_secs(1), cleared).await;
+}
+
 /// Shows progress until the other side is dropped. A bar is left as it is.
 pub async fn show(
     mut progress: watch::Receiver<Progress>,

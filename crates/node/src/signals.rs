@@ -8,15 +8,13 @@ use crate::exit::{ExitCode, Failure};
 /// Completes at the first SIGINT or SIGTERM, which is answered with `word`; at the second the process ends at once,
 /// whatever it does.
 pub fn first(word: &'static str) -> Result<impl Future<Output = ()>, Failure> {
-    let listen =
-        |kind| signal(kind).map_err(|error| Failure::usage(format!("cannot listen for signals: {error}")));
-    let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+    let (mut interrupt, mut terminate) = listen()?;
     let (first, stop) = oneshot::channel();
     tokio::spawn(async move {
-        either(&mut interrupt, &mut terminate).await;
+        let _ = either(&mut interrupt, &mut terminate).await;
         let _ = first.send(());
         tracing::warn!("{word}");
-        either(&mut interrupt, &mut terminate).await;
+        let _ = either(&mut interrupt, &mut terminate).await;
         std::process::exit(ExitCode::Stopped as i32);
     });
     Ok(async move {
@@ -27,9 +25,29 @@ pub fn first(word: &'static str) -> Result<impl Future<Output = ()>, Failure> {
     })
 }
 
-async fn either(interrupt: &mut Signal, terminate: &mut Signal) {
+/// Does `work`; the first SIGINT or SIGTERM drops it, with exit code 4.
+pub async fn unless_stopped<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let (mut interrupt, mut terminate) = listen()?;
     tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+        ended = work => ended,
+        by = either(&mut interrupt, &mut terminate) => Err(Failure {
+            message: format!("stopped by {by} before the end: there is no result"),
+            code: ExitCode::Stopped,
+        }),
+    }
+}
+
+/// SIGINT and SIGTERM.
+fn listen() -> Result<(Signal, Signal), Failure> {
+    let listen =
+        |kind| signal(kind).map_err(|error| Failure::usage(format!("cannot listen for signals: {error}")));
+    Ok((listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?))
+}
+
+/// Which of them came.
+async fn either(interrupt: &mut Signal, terminate: &mut Signal) -> &'static str {
+    tokio::select! {
+        _ = interrupt.recv() => "SIGINT",
+        _ = terminate.recv() => "SIGTERM",
     }
 }

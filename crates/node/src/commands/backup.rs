@@ -4,7 +4,6 @@ mod progress;
 
 use std::fmt::Write;
 use std::path::Path;
-use std::time::Duration;
 
 use indicatif::{HumanBytes, ProgressBar};
 use replsync::backup::{self, Facts, Progress, backup};
@@ -32,10 +31,8 @@ pub async fn run(
     // A task of its own: a terminal that is held up holds up nothing else.
     let shown = tokio::spawn(progress::show(receiver, output.no_progress, stderr.clone(), bar.clone()));
     let result = backup(&from, &args.to, &options, sender, stop).await;
-    // The bar goes before the result comes, unless it cannot.
     shown.abort();
-    let cleared = tokio::task::spawn_blocking(move || bar.map(|bar| bar.finish_and_clear()));
-    let _ = tokio::time::timeout(Duration::from_secs(1), cleared).await;
+    crate::progress::clear(bar).await;
     let done = result?;
     output::result(output, &Document::new(&done), &text(&from, &done))?;
     Ok(if done.facts.exact { ExitCode::Done } else { ExitCode::Inexact })

@@ -7,13 +7,13 @@ use indicatif::{HumanBytes, ProgressBar};
 use replsync::compare::{Both, Difference};
 use replsync::migrate::{Ended, Method, Progress, Report, Verdict, migrate};
 use serde::Serialize;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 use crate::args::{Migrate, Output};
 use crate::exit::{ExitCode, Failure};
 use crate::output::{self, Name, count, counted};
 use crate::progress;
+use crate::signals;
 use crate::stderr::Stderr;
 
 /// Runs the job and prints its report.
@@ -26,15 +26,16 @@ pub async fn run(
     let from = args.from_access.apply(&args.from)?;
     let to = args.to_access.apply(&args.to)?;
     let options = args.options()?;
-    let stop = signals()?;
+    let stop = signals::first(
+        "stopping at the end of the transaction under way, then putting expiries right; a second signal stops at once, and \
+         leaves them shifted",
+    )?;
     let (sender, receiver) = watch::channel(Progress::default());
     // A task of its own: a terminal that is held up holds up nothing else.
     let shown = tokio::spawn(progress::show(receiver, output.no_progress, stderr.clone(), bar.clone()));
     let result = migrate(from, to, options, sender, stop).await;
-    // The bar goes before the result comes, unless it cannot.
     shown.abort();
-    let cleared = tokio::task::spawn_blocking(move || bar.map(|bar| bar.finish_and_clear()));
-    let _ = tokio::time::timeout(Duration::from_secs(1), cleared).await;
+    progress::clear(bar).await;
     let report = result?;
     name_differences(&report, stderr);
     output::result(output, &Document::new(&report), &text(&report))?;
@@ -54,37 +55,6 @@ fn name_differences(report: &Report, stderr: &Stderr) {
     }
     if seen.more > 0 {
         stderr.line(&format!("differs: {} more keys, which there is no room to name", count(seen.more)));
-    }
-}
-
-/// Completes at the first SIGINT or SIGTERM; at the second the process ends at once, whatever it does.
-fn signals() -> Result<impl Future<Output = ()>, Failure> {
-    let listen =
-        |kind| signal(kind).map_err(|error| Failure::usage(format!("cannot listen for signals: {error}")));
-    let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
-    let (first, stop) = oneshot::channel();
-    tokio::spawn(async move {
-        either(&mut interrupt, &mut terminate).await;
-        let _ = first.send(());
-        tracing::warn!(
-            "stopping at the end of the transaction under way, then putting expiries right; a second signal stops at \
-             once, and leaves them shifted"
-        );
-        either(&mut interrupt, &mut terminate).await;
-        std::process::exit(ExitCode::Stopped as i32);
-    });
-    Ok(async move {
-        if stop.await.is_err() {
-            // Nobody listens for signals any more.
-            std::future::pending().await
-        }
-    })
-}
-
-async fn either(interrupt: &mut Signal, terminate: &mut Signal) {
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
     }
 }
 
