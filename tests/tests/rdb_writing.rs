@@ -34,7 +34,7 @@ fn file_of(server: &TestServer, way: Way) -> Result<Vec<u8>> {
     file.aux(b"redis-bits", b"64")?;
     if source.version.is_7_0() {
         let functions = bytes(source.conn.words("FUNCTION DUMP")?);
-        file.functions(dump::functions(&functions)?)?;
+        file.functions(dump::functions(&functions)?.0)?;
     }
     let databases = source.conn.databases()?;
     // One after the other, and those of the first once more: files may come back to a database.

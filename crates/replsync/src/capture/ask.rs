@@ -111,7 +111,7 @@ impl Run {
     fn next_big_space(&mut self) -> Option<u32> {
         let (ledger, active) = (&mut self.ledger, &mut self.active);
         self.elements.retain(|big, queue| !queue.is_empty() && ledger.big(*big).is_some());
-        self.field_expiries.retain(|big, queue| !queue.is_empty() && ledger.big(*big).is_some());
+        self.field_expiries.retain(|_, queue| !queue.is_empty());
         active.retain(|big| ledger.big(*big).is_some_and(|big| !big.is_complete()));
         // One that was complete may have its expiry to be asked for again.
         let again = ledger.bigs().filter(|big| big.wants_expiry()).map(|big| big.number);
@@ -132,19 +132,13 @@ impl Run {
     pub(super) fn ask(&mut self) {
         while self.batches.len() < BATCHES && self.not_before <= Instant::now() {
             let Some(batch) = self.compose() else { return };
-            let ledger = std::cell::RefCell::new(&mut self.ledger);
-            let commands = batch.commands(&self.dialect, |big| {
-                let mut ledger = ledger.borrow_mut();
-                let big = ledger.big(big)?;
-                let len = super::copy::page_len(big);
-                Some((big.key.clone(), big.data_type, big.reading.clone(), len))
-            });
+            let commands = batch.commands(&self.dialect, &self.ledger);
             if batch.selects {
                 self.selected = Some(batch.db);
             }
             self.pace(&batch);
             self.wire.ask(Request { bytes: commands.bytes.freeze(), replies: commands.count });
-            self.batches.push_back((batch, Instant::now()));
+            self.batches.push_back(batch);
         }
     }
 
@@ -184,7 +178,7 @@ impl Run {
             text_bytes: self.limits.text,
             page_len: 0,
         };
-        let in_flight: u64 = self.batches.iter().map(|(batch, _)| batch.reply_bytes).sum();
+        let in_flight: u64 = self.batches.iter().map(|batch| batch.reply_bytes).sum();
         let room =
             (self.limits.in_flight / BATCHES as u64).min(self.limits.in_flight.saturating_sub(in_flight));
         if functions {
@@ -199,7 +193,7 @@ impl Run {
                 Item::Text(id, _) | Item::Size(id, _) | Item::Type(id, ..) | Item::Whole(id, _) => {
                     self.ledger.asked(*id);
                 }
-                Item::Elements(_, elements) => elements.iter().for_each(|(id, _)| self.ledger.asked(*id)),
+                Item::Elements(_, _, elements) => elements.iter().for_each(|(id, _)| self.ledger.asked(*id)),
                 _ => {}
             }
         }
@@ -262,9 +256,9 @@ impl Run {
             if big.space != batch.space || queue.is_empty() || !has_room(batch) {
                 continue;
             }
-            self.element_types.insert(*number, big.data_type);
+            let data_type = big.data_type;
             let count = queue.len().min(self.batch_keys.max(64)).min(big.page.max(16) as usize);
-            batch.items.push(Item::Elements(*number, queue.drain(..count).collect()));
+            batch.items.push(Item::Elements(*number, data_type, queue.drain(..count).collect()));
             batch.reply_bytes += page_bytes / 4;
         }
         for _ in 0..self.active.len() {

@@ -6,6 +6,7 @@ use super::big::{Big, Reading};
 use super::change::{Change, Form, Value};
 use super::dialect::{Commands, Dialect, Expiry, Replies, expires, expiring_hashes, refused};
 use super::ids::{Id, Owner};
+use super::ledger::Ledger;
 use super::mutant::lacks;
 use super::run::Run;
 use super::streams::{Ask, Read};
@@ -34,8 +35,8 @@ pub(super) enum Item {
     Stream(u32, Ask),
     /// A big value's key's expiry.
     Expiry(u32),
-    /// Elements of a big value.
-    Elements(u32, Vec<(Id, Bytes)>),
+    /// Elements of a big value of this type.
+    Elements(u32, DataType, Vec<(Id, Bytes)>),
     /// The expiries of fields that were just read with their values.
     FieldExpiries(u32, Vec<(Id, Bytes, Bytes)>),
 }
@@ -61,11 +62,7 @@ pub(super) struct Batch {
 
 impl Batch {
     /// The request for it.
-    pub fn commands(
-        &self,
-        dialect: &Dialect,
-        bigs: impl Fn(u32) -> Option<(Bytes, DataType, Reading, u64)>,
-    ) -> Commands {
+    pub fn commands(&self, dialect: &Dialect, ledger: &Ledger) -> Commands {
         let mut out = Commands::default();
         out.add(&[b"INFO", b"replication"]);
         out.add(&[b"INFO", b"keyspace"]);
@@ -87,29 +84,36 @@ impl Batch {
                     out.add(&[b"SCAN", cursor, b"COUNT", self.page_len.to_string().as_bytes()])
                 }
                 Item::Page(big) => {
-                    if let Some((key, data_type, reading, len)) = bigs(*big) {
-                        parts::ask_page(&mut out, &key, data_type, &reading, len);
+                    if let Some(big) = ledger.get_big(*big) {
+                        parts::ask_page(&mut out, &big.key, big.data_type, &big.reading, page_len(big));
                     }
                 }
                 Item::Stream(big, ask) => {
-                    if let Some((key, ..)) = bigs(*big) {
-                        ask.put(&mut out, &key);
+                    if let Some(big) = ledger.get_big(*big) {
+                        ask.put(&mut out, &big.key);
                     }
                 }
                 Item::Expiry(big) => {
-                    if let Some((key, ..)) = bigs(*big) {
-                        dialect.ask_expiry(&mut out, &key);
+                    if let Some(big) = ledger.get_big(*big) {
+                        dialect.ask_expiry(&mut out, &big.key);
                     }
                 }
-                Item::Elements(big, elements) => {
-                    if let Some((key, data_type, ..)) = bigs(*big) {
-                        parts::ask_elements(&mut out, dialect, &key, data_type, elements, self.asks_fields);
+                Item::Elements(big, data_type, elements) => {
+                    if let Some(big) = ledger.get_big(*big) {
+                        parts::ask_elements(
+                            &mut out,
+                            dialect,
+                            &big.key,
+                            *data_type,
+                            elements,
+                            self.asks_fields,
+                        );
                     }
                 }
                 Item::FieldExpiries(big, fields) => {
-                    if let Some((key, ..)) = bigs(*big) {
+                    if let Some(big) = ledger.get_big(*big) {
                         let fields = fields.iter().map(|(_, field, _)| field);
-                        parts::ask_field_expiries(&mut out, &key, fields);
+                        parts::ask_field_expiries(&mut out, &big.key, fields);
                     }
                 }
             }
@@ -156,7 +160,9 @@ pub(super) struct Answered {
     replies: Vec<Reply>,
     pub since: u64,
     pub until: u64,
-    expires: bool,
+    /// Whether keys of the database have expiries.
+    pub expires: bool,
+    /// Whether fields have.
     pub field_expiries: bool,
 }
 
@@ -182,11 +188,6 @@ impl Answered {
         let (has_expires, field_expiries) =
             (expires(&keyspace, batch.db) > 0, expiring_hashes(&keyspace, batch.db) > 0);
         Ok(Self { batch, replies: all.rest(), since, until, expires: has_expires, field_expiries })
-    }
-
-    /// Whether keys of the database have expiries.
-    pub fn has_expiries(&self) -> bool {
-        self.expires
     }
 }
 
@@ -233,12 +234,11 @@ impl Run {
                 }
                 Item::Functions => match replies.next()? {
                     Reply::Bulk(payload) => {
-                        if let Some(version) = dump_version(&payload) {
-                            self.rdb_version = Some(version);
-                        }
+                        let read = dump::functions(&payload);
+                        let (code, version) = read.map_err(|source| Error::Functions { source })?;
+                        self.rdb_version = Some(version);
                         if self.ledger.settle_functions(since) {
-                            let code = payload.slice(..payload.len().saturating_sub(10));
-                            self.push(Change::Functions(code));
+                            self.push(Change::Functions(payload.slice_ref(code)));
                         }
                     }
                     Reply::Error(text) => return Err(refused("FUNCTION DUMP", &text)),
@@ -268,15 +268,11 @@ impl Run {
                         }
                     }
                 }
-                Item::Elements(big, elements) => {
-                    self.settle_elements(
-                        &place,
-                        big,
-                        elements,
-                        &mut replies,
-                        batch.asks_fields,
-                        fields_unknown,
-                    )?;
+                Item::Elements(big, data_type, elements) => {
+                    let asked = batch.asks_fields;
+                    let bodies = parts::elements(&mut replies, &self.dialect, data_type, &elements, asked)?;
+                    let fields_unknown = fields_unknown && data_type == DataType::Hash;
+                    self.settle_elements(&place, big, elements, bodies, fields_unknown);
                 }
                 Item::FieldExpiries(big, fields) => {
                     let at = parts::field_expiries(&mut replies, fields.len())?;
@@ -385,7 +381,7 @@ impl Run {
             }
             _ => None,
         };
-        let is_hot = self.is_hot(id, data_type);
+        let is_hot = self.is_hot(id);
         if is_hot && !self.pausing && self.options.max_pause.is_some() {
             self.defer(place.space, id, key, bytes);
             return Ok(());
@@ -552,35 +548,30 @@ impl Run {
         Ok(())
     }
 
+    /// Elements of a big value, as they stand in an RDB; nothing where it is of another type.
     fn settle_elements(
         &mut self,
         place: &Place,
         number: u32,
         elements: Vec<(Id, Bytes)>,
-        replies: &mut Replies,
-        fields_asked: bool,
+        bodies: Option<Vec<Option<Bytes>>>,
         fields_unknown: bool,
-    ) -> Result<(), Error> {
-        let Some(data_type) = self.element_types.get(&number).copied() else {
-            return Err(replies.nonsense("elements"));
-        };
-        let bodies = parts::elements(replies, &self.dialect, data_type, &elements, fields_asked)?;
+    ) {
         let is_there = self.ledger.big(number).is_some();
         let Some(bodies) = bodies.filter(|_| is_there) else {
             elements.iter().for_each(|(id, _)| self.ledger.forget(*id));
             // Of another type by now, if it is there.
             self.ledger.restart_big(number);
-            return Ok(());
+            return;
         };
         for ((id, name), body) in elements.into_iter().zip(bodies) {
-            if fields_unknown && data_type == DataType::Hash {
+            if fields_unknown {
                 self.ledger.again(Owner::Big(number), id, &name);
             } else if self.ledger.settle_element(number, id, &name, place.db, place.since) || self.is_lenient
             {
                 self.push_part(number, id, body);
             }
         }
-        Ok(())
     }
 
     fn push_part(&mut self, big: u32, id: Id, body: Option<Bytes>) {
@@ -606,10 +597,4 @@ pub(super) fn page_len(big: &Big) -> u64 {
         Form::String => parts::PAGE_BYTES,
         _ => big.page,
     }
-}
-
-/// The RDB version in the footer of a payload.
-fn dump_version(payload: &[u8]) -> Option<u16> {
-    let at = payload.len().checked_sub(10)?;
-    Some(u16::from_le_bytes([payload[at], payload[at + 1]]))
 }

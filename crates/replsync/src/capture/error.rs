@@ -1,5 +1,6 @@
 //! Why a capture could not be made.
 
+use crate::psync::ReplId;
 use crate::{endpoint, link, psync, spool};
 
 /// Why a capture could not be made. Nothing of it may be used.
@@ -63,6 +64,12 @@ pub enum Error {
         /// What is wrong.
         source: crate::rdb::Error,
     },
+    /// A FUNCTION DUMP payload that is damaged.
+    #[error("FUNCTION DUMP cannot be read: {source}")]
+    Functions {
+        /// What is wrong.
+        source: crate::rdb::Error,
+    },
     /// A value that cannot be asked for at once, and not in parts.
     #[error(
         "{key} in database {db} ({what}, about {bytes} bytes) cannot be read in parts, and is above the {limit_bytes} \
@@ -114,6 +121,14 @@ pub enum Error {
 }
 
 impl Error {
+    /// Nothing, where what is now is of the history of the link.
+    pub(super) fn unless_same(was: ReplId, is: ReplId) -> Result<(), Self> {
+        match is == was {
+            true => Ok(()),
+            false => Err(Self::AnotherHistory { was: was.to_string(), is: is.to_string() }),
+        }
+    }
+
     /// Whether it could not be made safe or exact; otherwise the source could not be reached, or refused us.
     pub fn is_unsafe(&self) -> bool {
         match self {
@@ -131,6 +146,7 @@ impl Error {
             | Error::AnotherHistory { .. }
             | Error::Demoted { .. }
             | Error::Payload { .. }
+            | Error::Functions { .. }
             | Error::TooBig { .. }
             | Error::Inexact { .. }
             | Error::StreamStuck { .. }

@@ -208,6 +208,11 @@ impl Ledger {
         self.bigs.get_mut(self.big_ids.get(&big)?)
     }
 
+    /// The same, to look at.
+    pub fn get_big(&self, big: u32) -> Option<&Big> {
+        self.bigs.get(self.big_ids.get(&big)?)
+    }
+
     /// The big value that a key is.
     pub fn big_of(&self, id: Id) -> Option<&Big> {
         self.bigs.get(&id)

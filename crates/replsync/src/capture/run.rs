@@ -23,10 +23,9 @@ use crate::command::CommandTable;
 use crate::endpoint::{Client, Endpoint};
 use crate::link::{Event, Link};
 use crate::psync::ReplId;
-use crate::rdb::DataType;
 use crate::resp::StreamCommand;
 
-/// The fewest.
+/// The fewest keys of a request.
 const KEYS_MIN: usize = 8;
 /// The most bytes of what is asked for as a small string.
 const TEXT_BYTES: u64 = 1024;
@@ -84,7 +83,7 @@ pub(super) struct Run {
     pub wire: Wire,
     pub selected: Option<u32>,
     /// In flight, oldest first.
-    pub batches: VecDeque<(Batch, Instant)>,
+    pub batches: VecDeque<Batch>,
     /// Answered, but the stream was not read so far.
     pub answered: VecDeque<Answered>,
     pub late_since: Option<Instant>,
@@ -99,7 +98,6 @@ pub(super) struct Run {
     pub active: VecDeque<u32>,
     pub elements: HashMap<u32, VecDeque<(Id, Bytes)>>,
     pub field_expiries: HashMap<u32, VecDeque<(Id, Bytes, Bytes)>>,
-    pub element_types: HashMap<u32, DataType>,
     pub deferred: Vec<Deferred>,
     /// Streams that hold what no command shows.
     pub unreadable: HashSet<Id>,
@@ -172,7 +170,6 @@ impl Run {
             active: VecDeque::new(),
             elements: HashMap::new(),
             field_expiries: HashMap::new(),
-            element_types: HashMap::new(),
             deferred: Vec::new(),
             unreadable: HashSet::new(),
             pausing: false,
@@ -225,10 +222,7 @@ impl Run {
         }
         // Databases and offset of one moment: between two replies databases may be exchanged.
         let info = self.control.info().await?;
-        if info.position.replid != self.replid {
-            let (was, is) = (self.replid.to_string(), info.position.replid.to_string());
-            return Err(Error::AnotherHistory { was, is });
-        }
+        Error::unless_same(self.replid, info.position.replid)?;
         let at = info.position.offset;
         self.absorb_to(at).await?;
         self.ledger.discovered(at, info.keyspace.into_keys());
@@ -296,7 +290,7 @@ impl Run {
     // --- what comes back -----------------------------------------------------------------------------------------
 
     fn take_answer(&mut self, answer: Answer) -> Result<(), Error> {
-        let Some((batch, _)) = self.batches.pop_front() else { return Ok(()) };
+        let Some(batch) = self.batches.pop_front() else { return Ok(()) };
         let held = answer.took.saturating_sub(self.rtt);
         self.stats.longest = self.stats.longest.max(held);
         if batch.items.len() >= self.batch_keys / 2 || held > self.options.hold {
@@ -308,7 +302,7 @@ impl Run {
             self.functions_in_flight = false;
         }
         let answered = Answered::new(batch, answer.replies, self.replid)?;
-        self.expires.insert(answered.batch.db, (answered.has_expiries(), answered.field_expiries));
+        self.expires.insert(answered.batch.db, (answered.expires, answered.field_expiries));
         self.answered.push_back(answered);
         Ok(())
     }
@@ -334,10 +328,7 @@ impl Run {
                 }
             }
             Event::Resumed(position) => {
-                if position.replid != self.replid {
-                    let (was, is) = (self.replid.to_string(), position.replid.to_string());
-                    return Err(Error::AnotherHistory { was, is });
-                }
+                Error::unless_same(self.replid, position.replid)?;
                 self.stats.reconnects += 1;
                 self.progress.send_modify(|progress| progress.link_down = false);
             }
@@ -386,7 +377,7 @@ impl Run {
     }
 
     /// Whether a key changes too often to be read in parts, in order, while it is written.
-    pub(super) fn is_hot(&self, id: Id, _data_type: Option<DataType>) -> bool {
+    pub(super) fn is_hot(&self, id: Id) -> bool {
         self.ledger.restarts(id) >= RESTARTS
     }
 
@@ -407,8 +398,7 @@ impl Run {
     }
 
     pub(super) fn tell(&mut self) {
-        let bigs: Vec<u32> = self.active.iter().copied().collect();
-        let values = bigs.len() as u64;
+        let values = self.active.len() as u64;
         let big = (values > 0).then_some(BigProgress { values, parts: self.stats.big_parts });
         let (dirty, offset) = (self.ledger.dirty() as u64, self.ledger.offset());
         let spooled_bytes =

@@ -81,15 +81,15 @@ pub fn parse(payload: &[u8]) -> Result<Dump<'_>, Error> {
     Ok(Dump { kind, raw, rdb_version })
 }
 
-/// What stands before the footer of a FUNCTION DUMP payload: libraries as a file has them, or nothing. They are not
-/// looked at.
+/// What stands before the footer of a FUNCTION DUMP payload, libraries as a file has them, or nothing; and the RDB version
+/// that the footer says. The libraries are not looked at.
 ///
 /// Source: `functionDumpCommand` in `src/functions.c`.
 ///
 /// # Errors
 /// [`Error::Truncated`] or [`Error::Checksum`].
-pub fn functions(payload: &[u8]) -> Result<&[u8], Error> {
-    Ok(body_and_version(payload, FOOTER_BYTES)?.0)
+pub fn functions(payload: &[u8]) -> Result<(&[u8], u16), Error> {
+    body_and_version(payload, FOOTER_BYTES)
 }
 
 /// What is before the footer, and the version that the footer says; of `least_bytes` at least.
@@ -146,7 +146,7 @@ mod tests {
     fn functions_lose_their_footer() {
         let mut none = b"\x0c\x00".to_vec();
         none.extend(::crc64::crc64(0, &none).to_le_bytes());
-        assert_eq!(functions(&none).unwrap(), b"");
+        assert_eq!(functions(&none).unwrap(), (&b""[..], 12));
         none[0] ^= 1;
         assert!(matches!(functions(&none), Err(Error::Checksum { offset: 2, .. })));
         assert!(matches!(functions(&none[1..]), Err(Error::Truncated { .. })));
