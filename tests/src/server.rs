@@ -10,6 +10,21 @@ use anyhow::{Context, Result, bail};
 use crate::client::{Conn, Version, int};
 use crate::tls::Certificates;
 
+/// The servers that tests know, oldest first of each product.
+pub const ALL: [&str; 11] = [
+    "redis-5.0",
+    "redis-6.0",
+    "redis-6.2",
+    "redis-7.0",
+    "redis-7.2",
+    "redis-7.4",
+    "redis-8.0",
+    "redis-8.6",
+    "valkey-8.0",
+    "valkey-8.1",
+    "valkey-9",
+];
+
 /// A server that runs until it is dropped.
 pub struct TestServer {
     name: String,

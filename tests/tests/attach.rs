@@ -14,22 +14,9 @@ use replsync_tests::client::{Conn, array, bytes};
 use replsync_tests::doctor::{Said, doctor};
 use replsync_tests::fake;
 use replsync_tests::proxy::Proxy;
-use replsync_tests::server::{Options, TestServer};
+use replsync_tests::server::{ALL, Options, TestServer};
 use replsync_tests::tls::Authority;
 
-const ALL: [&str; 11] = [
-    "redis-5.0",
-    "redis-6.0",
-    "redis-6.2",
-    "redis-7.0",
-    "redis-7.2",
-    "redis-7.4",
-    "redis-8.0",
-    "redis-8.6",
-    "valkey-8.0",
-    "valkey-8.1",
-    "valkey-9",
-];
 /// As servers are by default since 7.0; the test servers are told otherwise.
 const DELAYED: [&str; 2] = ["--repl-diskless-sync-delay", "5"];
 /// Longer than any delay in here: a master that waited for us has forked by then.

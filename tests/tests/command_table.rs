@@ -13,21 +13,7 @@ use replsync::command::{Class, CommandTable, Touched};
 use replsync::resp::Reply;
 use replsync::server::{Product, Server};
 use replsync_tests::client::{Conn, array, bytes, text};
-use replsync_tests::server::{Options, TestServer, program};
-
-const SERVERS: [&str; 11] = [
-    "redis-5.0",
-    "redis-6.0",
-    "redis-6.2",
-    "redis-7.0",
-    "redis-7.2",
-    "redis-7.4",
-    "redis-8.0",
-    "redis-8.6",
-    "valkey-8.0",
-    "valkey-8.1",
-    "valkey-9",
-];
+use replsync_tests::server::{ALL, Options, TestServer, program};
 
 /// Writes of which nobody can tell what they touch.
 const UNKNOWN: [&str; 5] = ["eval", "evalsha", "fcall", "trimslots", "cluster|flushslot"];
@@ -36,7 +22,7 @@ const UNKNOWN: [&str; 5] = ["eval", "evalsha", "fcall", "trimslots", "cluster|fl
 /// among what we say.
 #[test]
 fn keys_are_those_that_the_servers_name() -> Result<()> {
-    for name in SERVERS {
+    for name in ALL {
         let server = TestServer::start(name, &[]);
         let mut conn = server.client(0);
         let table = table(&mut conn)?;
@@ -105,7 +91,7 @@ fn renamed_commands_are_what_they_were() -> Result<()> {
         ("DEL", "zdel"),
         ("GETSET", "del"),
     ];
-    for name in SERVERS {
+    for name in ALL {
         let renamed = RENAMED.iter().map(|(old, new)| format!("rename-command {old} \"{new}\"\n"));
         let mut config = renamed.collect::<String>();
         if !["redis-5.0", "redis-6.0"].contains(&name) {

@@ -7,24 +7,10 @@ use replsync_tests::contents;
 use replsync_tests::doctor::{doctor, of_pair};
 use replsync_tests::fill::fill;
 use replsync_tests::node::Node;
-use replsync_tests::server::TestServer;
+use replsync_tests::server::{ALL, TestServer};
 use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(30);
-const ALL: [&str; 11] = [
-    "redis-5.0",
-    "redis-6.0",
-    "redis-6.2",
-    "redis-7.0",
-    "redis-7.2",
-    "redis-7.4",
-    "redis-8.0",
-    "redis-8.6",
-    "valkey-8.0",
-    "valkey-8.1",
-    "valkey-9",
-];
-
 /// A server with two users: who asks, and one who may set the other's rights.
 fn with_mover(name: &str) -> Result<(TestServer, String)> {
     let server = TestServer::start(name, &[]);
