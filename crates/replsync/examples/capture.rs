@@ -5,7 +5,7 @@
 use std::error::Error;
 use std::fs::File;
 
-use replsync::capture::{AttachOptions, Entries, Options, Store, capture};
+use replsync::capture::{AttachOptions, Options, Store, capture};
 use tokio::sync::watch;
 
 #[tokio::main]
@@ -15,7 +15,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         return Err("usage: capture redis://host:port FILE".into());
     };
     let options = Options::default();
-    let store = Store::new(options.spool.clone(), Entries);
+    let store = Store::new(options.spool.clone());
     let how = AttachOptions::default();
     let (progress, _watch) = watch::channel(Default::default());
     let mut captured = capture(&url.parse()?, &how, options, store, progress).await?;

@@ -36,7 +36,7 @@ pub use head::Head;
 pub use manifest::{Facts, MANIFEST_VERSION, Manifest};
 pub use options::{Method, Options, Phase, Progress};
 
-use crate::capture::{self, Captured, Entries, Store, capture};
+use crate::capture::{self, Captured, Store, capture};
 use crate::clock::now_ms;
 use crate::endpoint::{Client, Endpoint, Info};
 use crate::spool;
@@ -113,7 +113,7 @@ async fn fork_free(
     spool::check_space(&spool, before.number("used_memory_dataset").unwrap_or(0)).map_err(Error::Spool)?;
     spool.check().map_err(Error::Spool)?;
     let (sender, seen) = watch::channel(capture::Progress::default());
-    let store = Store::new(spool.clone(), Entries);
+    let store = Store::new(spool.clone());
     let attach = capture::AttachOptions { spool: spool.clone(), ..options.attach.clone() };
     let captured = tokio::select! {
         captured = capture(source, &attach, options.capture.clone(), store, sender) => captured?,

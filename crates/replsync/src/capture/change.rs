@@ -133,7 +133,7 @@ impl BigValue {
             Form::String => encode::length(&mut head, bytes),
             Form::List | Form::Set | Form::Zset => encode::length(&mut head, parts),
             Form::Stream(_) => encode::length(&mut head, self.nodes),
-            Form::Hash | Form::Whole(_) => {}
+            Form::Hash => {}
         }
         head
     }
@@ -155,8 +155,6 @@ pub enum Form {
     /// A stream, all but the number of its nodes in front ([`BigValue::nodes`]): node after node, each a part, then the
     /// rest in pieces.
     Stream(Kind),
-    /// The whole value, encoded, in pieces.
-    Whole(Kind),
 }
 
 /// The cut: what the changes add up to.
@@ -172,6 +170,13 @@ pub struct Cut {
     pub spaces: BTreeMap<u32, u32>,
     /// The big values of these spaces.
     pub bigs: Vec<BigValue>,
+}
+
+impl Cut {
+    /// The database that holds a space; none where it is no more.
+    pub fn database_of(&self, space: u32) -> Option<u32> {
+        self.spaces.iter().find(|(_, held)| **held == space).map(|(db, _)| *db)
+    }
 }
 
 /// Where a capture goes.

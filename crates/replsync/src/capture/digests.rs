@@ -139,10 +139,11 @@ impl Sink for Digests {
             }
         }
         for of_cut in &cut.bigs {
-            let of_space = cut.spaces.iter().find(|(_, space)| **space == of_cut.space);
-            let (Some((db, _)), Some(big)) = (of_space, self.bigs.remove(&of_cut.big)) else { continue };
+            let (Some(db), Some(big)) = (cut.database_of(of_cut.space), self.bigs.remove(&of_cut.big)) else {
+                continue;
+            };
             if let Some(key) = big.finish(&mut self.hasher, of_cut, cut.rdb_version)? {
-                keyspace.add(*db, &of_cut.key, &key);
+                keyspace.add(db, &of_cut.key, &key);
             }
         }
         Ok(keyspace)
@@ -201,7 +202,7 @@ impl Big {
                 Parts::InOrder(hasher, 0)
             }
             Form::Set | Form::Hash | Form::Zset => Parts::Each(Box::new(Log::new(config))),
-            Form::Stream(_) | Form::Whole(_) => Parts::Raw(Box::new(Log::new(config)), 0),
+            Form::Stream(_) => Parts::Raw(Box::new(Log::new(config)), 0),
         };
         Self { key, form, parts }
     }
@@ -259,7 +260,7 @@ impl Big {
             Form::Set => DataType::Set,
             Form::Hash => DataType::Hash,
             Form::Zset => DataType::Zset,
-            Form::Stream(kind) | Form::Whole(kind) => kind.data_type(),
+            Form::Stream(kind) => kind.data_type(),
         };
         let key = match self.parts {
             Parts::InOrder(mut hasher, _) if self.form == Form::String => {
@@ -281,7 +282,7 @@ impl Big {
                 hasher.finish(data_type)
             }
             Parts::Raw(log, _) => match self.form {
-                Form::Stream(kind) | Form::Whole(kind) => {
+                Form::Stream(kind) => {
                     let parts = log.latest()?;
                     let head = big.head(parts.len(), parts.bytes());
                     hasher.start(&self.key, None);

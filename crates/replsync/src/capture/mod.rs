@@ -55,4 +55,4 @@ pub use error::Error;
 pub use ids::Id;
 pub use options::{BigProgress, Options, Phase, Progress, Report};
 pub use pause::{PROBE_CHANNEL, Pause, writes_paused};
-pub use store::{Database, Encoding, Entries, Store, StoreError, Stored, WriteError};
+pub use store::{Database, Store, Stored, WriteError};

@@ -56,11 +56,6 @@ impl Names {
         self.waiting -= (chunk.len() as u64).min(self.waiting);
         Ok(chunk)
     }
-
-    /// Bytes on disk.
-    pub fn spooled_bytes(&self) -> u64 {
-        self.receiver.gauge().bytes()
-    }
 }
 
 /// For each name: 0 and its space or 1 and its big value (4 bytes), its length (4 bytes), itself; big-endian.
@@ -121,7 +116,7 @@ mod tests {
             names.push(vec![name(n)]).await.unwrap();
         }
         assert_eq!(names.len(), 10_000);
-        assert!(names.spooled_bytes() > 100_000);
+        assert!(names.receiver.gauge().bytes() > 100_000);
         let mut taken = Vec::new();
         while names.len() > 0 {
             taken.extend(names.take().await.unwrap());

@@ -100,9 +100,4 @@ impl Outlet {
             error = self.gauge.stalled() => error.into(),
         }
     }
-
-    /// Bytes that it holds on disk.
-    pub fn spooled_bytes(&self) -> u64 {
-        self.gauge.bytes()
-    }
 }

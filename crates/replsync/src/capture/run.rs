@@ -401,8 +401,8 @@ impl Run {
         let values = self.active.len() as u64;
         let big = (values > 0).then_some(BigProgress { values, parts: self.stats.big_parts });
         let (dirty, offset) = (self.ledger.dirty() as u64, self.ledger.offset());
-        let spooled_bytes =
-            self.names.spooled_bytes() + self.link.spooled().bytes() + self.outlet.spooled_bytes();
+        // Names, the stream and the sink share one account.
+        let spooled_bytes = self.options.spool.budget.gauge().bytes();
         let stats = &self.stats;
         self.progress.send_modify(|progress| {
             progress.copied = stats.copied;

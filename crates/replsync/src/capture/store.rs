@@ -11,58 +11,20 @@ use crate::rdb::{self, DataType, FileWriter, Finished, Kind, Magic};
 use crate::server::Server;
 use crate::spool::{self, Body, Config, Gauge, Latest, Log};
 
-/// How a copy is kept.
-pub trait Encoding: Send + 'static {
-    /// Appends to `out` what is kept of a copy.
-    ///
-    /// # Errors
-    /// What is wrong with the value.
-    fn encode(&mut self, value: &Value, out: &mut Vec<u8>) -> Result<(), rdb::Error>;
-}
-
-/// As it stands in an RDB.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Entries;
-
-impl Encoding for Entries {
-    fn encode(&mut self, value: &Value, out: &mut Vec<u8>) -> Result<(), rdb::Error> {
-        encode::entry(out, value.expiry_ms, value.kind.type_byte(), &value.key, &value.raw);
-        Ok(())
-    }
-}
-
 /// Keeps copies in [logs](Log): one for each space, and one for each big value.
-pub struct Store<E = Entries> {
+pub struct Store {
     config: Config,
-    encoding: E,
     spaces: HashMap<u32, Log>,
     bigs: HashMap<u32, Log>,
     functions: Bytes,
     entry: Vec<u8>,
 }
 
-/// Why copies could not be kept.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The disk.
-    #[error(transparent)]
-    Spool(#[from] spool::Error),
-    /// A value that cannot be read.
-    #[error("{key} cannot be read: {source}")]
-    Value {
-        /// The key, quoted.
-        key: String,
-        /// What is wrong.
-        source: rdb::Error,
-    },
-}
-
-impl<E: Encoding> Store<E> {
+impl Store {
     /// Copies wait as `config` says.
-    pub fn new(config: Config, encoding: E) -> Self {
+    pub fn new(config: Config) -> Self {
         Self {
             config,
-            encoding,
             spaces: HashMap::new(),
             bigs: HashMap::new(),
             functions: Bytes::new(),
@@ -71,15 +33,15 @@ impl<E: Encoding> Store<E> {
     }
 }
 
-impl<E: Encoding> Sink for Store<E> {
+impl Sink for Store {
     type Output = Stored;
-    type Error = StoreError;
+    type Error = spool::Error;
 
     fn spooled(&self) -> Gauge {
         self.config.budget.gauge()
     }
 
-    fn change(&mut self, change: Change) -> Result<(), StoreError> {
+    fn change(&mut self, change: Change) -> Result<(), spool::Error> {
         match change {
             Change::Opened { space, .. } => _ = self.spaces.insert(space, Log::new(&self.config)),
             Change::Dropped { space } => _ = self.spaces.remove(&space),
@@ -90,8 +52,8 @@ impl<E: Encoding> Sink for Store<E> {
             Change::Value(value) => {
                 let Some(log) = self.spaces.get_mut(&value.space) else { return Ok(()) };
                 self.entry.clear();
-                let encoded = self.encoding.encode(&value, &mut self.entry);
-                encoded.map_err(|source| StoreError::Value { key: rdb::quoted(&value.key, 80), source })?;
+                let Value { expiry_ms, kind, key, raw, .. } = &value;
+                encode::entry(&mut self.entry, *expiry_ms, kind.type_byte(), key, raw);
                 log.put(value.id.0, &[&self.entry], value.expiry_ms.is_some())?;
             }
             Change::Absent { space, id, .. } => {
@@ -112,7 +74,7 @@ impl<E: Encoding> Sink for Store<E> {
         Ok(())
     }
 
-    fn finish(mut self, cut: Cut) -> Result<Stored, StoreError> {
+    fn finish(mut self, cut: Cut) -> Result<Stored, spool::Error> {
         let mut databases = BTreeMap::new();
         for (db, space) in &cut.spaces {
             let log = self.spaces.remove(space).unwrap_or_else(|| Log::new(&self.config));
@@ -121,8 +83,7 @@ impl<E: Encoding> Sink for Store<E> {
         // What is left belongs to spaces that are no more.
         self.spaces.clear();
         for big in &cut.bigs {
-            let of_space = cut.spaces.iter().find(|(_, space)| **space == big.space);
-            let database = of_space.and_then(|(db, _)| databases.get_mut(db));
+            let database = cut.database_of(big.space).and_then(|db| databases.get_mut(&db));
             let (Some(database), Some(log)) = (database, self.bigs.remove(&big.big)) else { continue };
             let parts = log.latest()?;
             // Without elements it is no key, but a string may be empty.
@@ -138,7 +99,7 @@ impl<E: Encoding> Sink for Store<E> {
 /// What a database holds at the cut.
 #[derive(Debug)]
 pub struct Database {
-    /// Its keys, as the [`Encoding`] kept them; flagged are those with an expiry.
+    /// Its keys, as they stand in an RDB; flagged are those with an expiry.
     pub keys: Latest,
     /// Its big values, in parts.
     pub bigs: Vec<(BigValue, Latest)>,
@@ -251,7 +212,7 @@ fn write_big<W: Write>(
     let plain = |data_type| encode::plain_kind(data_type).unwrap_or(Kind::String);
     let kind = match big.form {
         Form::Hash => return write_hash(file, big, parts, server),
-        Form::Stream(kind) | Form::Whole(kind) => kind,
+        Form::Stream(kind) => kind,
         Form::String => Kind::String,
         Form::List => plain(DataType::List),
         Form::Set => plain(DataType::Set),

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use super::Options;
 use crate::apply::{self, Batch, Copied, Copier, Target};
-use crate::capture::{Change, Cut, Entries, Sink, Store, StoreError, Stored, WriteError};
+use crate::capture::{Change, Cut, Sink, Store, Stored, WriteError};
 use crate::rdb::{Buffered, FileWriter, Magic};
 use crate::server::Server;
-use crate::spool::Gauge;
+use crate::spool::{self, Gauge};
 
 /// Functions come without the RDB that they stand in; of this version everything reads them.
 const FUNCTIONS_RDB_VERSION: u16 = 10;
@@ -24,7 +24,7 @@ type Emit = Box<dyn FnMut(Batch) -> Result<(), apply::Error> + Send>;
 pub(super) struct TargetSink {
     source: Server,
     copier: Copier<Emit>,
-    bigs: Store<Entries>,
+    bigs: Store,
     /// Which database holds which space.
     spaces: HashMap<u32, u32>,
     /// Spaces of which anything was sent.
@@ -39,7 +39,7 @@ pub(super) enum SinkError {
     Apply(#[from] apply::Error),
     /// The disk.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(#[from] spool::Error),
     /// What was kept there.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -54,7 +54,7 @@ impl TargetSink {
         Self {
             source,
             copier: Copier::new(target, options.copy, emit).of_changes(),
-            bigs: Store::new(options.spool.clone(), Entries),
+            bigs: Store::new(options.spool.clone()),
             spaces: HashMap::new(),
             written: HashSet::new(),
         }
