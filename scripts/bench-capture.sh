@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # bench-capture.sh: how fast a capture is, and what a server and its clients feel of it. Speed: `backup` beside
 # `redis-cli --rdb`, and beside the rate at which the server answers pipelined PEXPIRETIME and DUMP on one connection, on
-# two million small strings and on some 500 MB of mixed keys. Harm: the server on one processor, its clients and the agent
-# on the other, 2,000 and 10,000 writes/s, pairs of runs with and without a capture. Prints Markdown for
-# docs/performance.md, and which aims were met. Some five minutes once built.
+# two million small strings and on some 500 MB of mixed keys. Harm: 2,000 and 10,000 writes/s, pairs of runs with and
+# without a capture. The server is on one processor, all else on the other. Prints Markdown for docs/performance.md, and
+# which aims were met. Some five minutes once built.
 #
 # usage: scripts/bench-capture.sh [SERVER [PAIRS [PERCENT]]]
 #   SERVER as scripts/servers.sh knows it: redis-7.4; PAIRS of runs: 5; PERCENT of the data sets: 100

@@ -20,8 +20,15 @@ use exit::{ExitCode, Failure};
 use indicatif::ProgressBar;
 use stderr::Stderr;
 
+/// How nice the agent is while it reads a live server: a little, so that a pause of writers never waits long for us.
+const NICENESS: i32 = 5;
+
 fn main() -> std::process::ExitCode {
     let args = Args::parse();
+    if matches!(args.command, Command::Backup(_) | Command::Digest(_)) {
+        // The server and its clients may share this machine with us. Threads inherit it; nothing is lost without.
+        let _ = rustix::process::nice(NICENESS);
+    }
     let bar = progress::bar(&args.output);
     let stderr = Stderr::start(bar.clone());
     telemetry::start(&args.output, stderr.clone(), bar.is_some());

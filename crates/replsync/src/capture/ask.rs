@@ -12,10 +12,17 @@ use super::ledger::Scan;
 use super::run::Run;
 use super::wire::Request;
 
-/// So many requests are under way at a time: while one is answered, the next is on its way.
+/// So many requests are under way at a time: while one is answered, the next is on its way …
 const BATCHES: usize = 2;
-/// The most keys of a request.
-pub(super) const KEYS_MAX: usize = 1000;
+/// … more of them to a source that is farther away than it needs for one.
+const BATCHES_FAR: usize = 4;
+/// A source is far away from this round trip on.
+const FAR: Duration = Duration::from_millis(1);
+/// The most keys of a request: enough that what goes with each request costs little, and few enough that clients whose
+/// commands come behind it hardly wait.
+pub(super) const KEYS_MAX: usize = 192;
+/// A page of names is for so many requests: while the next is asked for there is enough to ask about.
+const REQUESTS_PER_PAGE: usize = 3;
 /// Names that may wait to be asked for.
 const QUEUED: usize = 4 * KEYS_MAX;
 
@@ -128,9 +135,13 @@ impl Run {
         bigs.into_iter().find_map(|big| ledger.big(big).map(|big| big.space))
     }
 
+    fn batches_max(&self) -> usize {
+        if self.rtt < FAR { BATCHES } else { BATCHES_FAR }
+    }
+
     /// Sends requests while there is room for them.
     pub(super) fn ask(&mut self) {
-        while self.batches.len() < BATCHES && self.not_before <= Instant::now() {
+        while self.batches.len() < self.batches_max() && self.not_before <= Instant::now() {
             let Some(batch) = self.compose() else { return };
             let commands = batch.commands(&self.dialect, &self.ledger);
             if batch.selects {
@@ -179,8 +190,8 @@ impl Run {
             page_len: 0,
         };
         let in_flight: u64 = self.batches.iter().map(|batch| batch.reply_bytes).sum();
-        let room =
-            (self.limits.in_flight / BATCHES as u64).min(self.limits.in_flight.saturating_sub(in_flight));
+        let room = (self.limits.in_flight / self.batches_max() as u64)
+            .min(self.limits.in_flight.saturating_sub(in_flight));
         if functions {
             self.functions_in_flight = true;
             batch.items.push(Item::Functions);
@@ -285,7 +296,7 @@ impl Run {
 
     fn put_scan(&mut self, batch: &mut Batch) {
         let queued = self.queues.get(&batch.space).map_or(0, Queue::len);
-        let wanted = 2 * self.batch_keys;
+        let wanted = REQUESTS_PER_PAGE * self.batch_keys;
         if queued >= wanted || self.scanning.contains(&batch.space) {
             return;
         }

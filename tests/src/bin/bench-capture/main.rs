@@ -39,16 +39,16 @@ fn bench() -> Result<()> {
         load.split(' ').next().unwrap_or_default()
     );
     drop(server);
+    ensure!(processors.get() >= 2, "one processor for the server and one for its clients are needed");
     for set in [DataSet::Small, DataSet::Mixed] {
         let server = filled(name, set, percent)?;
-        println!("\n{}", speed::measure(&server, set, pairs.min(3))?);
+        pin(server.pid(), 0)?;
+        pin(std::process::id(), 1)?;
+        println!("\n{}", speed::measure(&server, set, pairs)?);
         if set == DataSet::Small {
-            ensure!(processors.get() >= 2, "one processor for the server and one for its clients are needed");
-            pin(server.pid(), 0)?;
-            pin(std::process::id(), 1)?;
             println!("\n{}", harm::measure(&server, pairs, 2_000_000 / 100 * percent)?);
-            pin_to_all(std::process::id())?;
         }
+        taskset(std::process::id(), "0-1")?;
     }
     Ok(())
 }
@@ -63,10 +63,6 @@ fn filled(name: &str, set: DataSet, percent: u32) -> Result<TestServer> {
 /// Keeps a process, with all its threads and those to come, to one processor.
 fn pin(pid: u32, processor: usize) -> Result<()> {
     taskset(pid, &processor.to_string())
-}
-
-fn pin_to_all(pid: u32) -> Result<()> {
-    taskset(pid, "0-1")
 }
 
 fn taskset(pid: u32, processors: &str) -> Result<()> {
