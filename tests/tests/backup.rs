@@ -339,3 +339,30 @@ fn what_is_not_exact_is_labelled_and_no_replica_continues_from_it() -> Result<()
     ensure!(said["reasons"].to_string().contains("does not say where"), "{said}");
     Ok(())
 }
+
+/// The stream of a master whose clients use one database says no SELECT for days, and nothing of ours gets into it.
+#[test]
+fn a_replica_is_backed_up_as_soon_as_somebody_writes() -> Result<()> {
+    for name in ["redis-6.2", "redis-8.6", "valkey-9"] {
+        let master = TestServer::start(name, &["--repl-diskless-sync-delay", "0"]);
+        let replica = TestServer::start(name, &[]);
+        replica.replicate(&master)?;
+        let mut conn = master.client(3);
+        (0..500).try_for_each(|n| conn.words(&format!("SET key:{n} {n}")).map(drop))?;
+        replica.wait_for_offset_of(&master)?;
+        let folder = tempfile::tempdir()?;
+        let to = folder.path().display().to_string();
+        let node = Node::start(&["backup", &replica.url(), "--to", &to, "--json"])?;
+        wait_for("the end of the copying", PATIENCE, || Ok(node.stderr().contains("waiting for a write")))?;
+        ensure!(names(folder.path())?.iter().all(|name| name.starts_with('.')), "it has not waited");
+        conn.words("INCR key:7")?;
+        let report = checked_report(&node.wait(PATIENCE)?)?;
+        ensure!(report["stream_db"] == 3 && report["keys"] == 500, "{name}: {report}");
+        let booted = continues(&master, &std::fs::read(text(&report, "rdb")?)?)?;
+        conn.words("SET key:8 more")?;
+        booted.wait_for_offset_of(&master)?;
+        let (_, differences) = differences(&master, &booted)?;
+        ensure!(differences.is_empty(), "{name}: {}", contents::report(&differences));
+    }
+    Ok(())
+}

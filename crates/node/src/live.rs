@@ -64,6 +64,9 @@ async fn show(shown: &Shown<'_>, progress: watch::Receiver<Progress>) -> Infalli
     }
 }
 
+/// What an operator can do about it.
+pub const AT_REST: &str = "all is read  waiting for a write on the source (or its master) that says which database its stream is in";
+
 /// Rates over the last seconds.
 pub struct Meter {
     samples: Vec<(Instant, Progress)>,
@@ -133,6 +136,7 @@ impl Meter {
                 let rate = count(keys_rate as u64);
                 format!("{name}  {dirty} dirty  {rounds}  {rate} keys/s{left}  offset {}{rest}", now.offset)
             }
+            Phase::AtRest => format!("{AT_REST}  offset {}{rest}", now.offset),
             Phase::Finishing => {
                 format!("putting it together  {} keys copied{rest}", count(now.copied))
             }

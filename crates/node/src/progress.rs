@@ -9,6 +9,7 @@ use replsync::migrate::{Phase, Progress};
 use tokio::sync::watch;
 
 use crate::args::Output;
+use crate::live;
 use crate::output::{count, counted};
 use crate::stderr::Stderr;
 
@@ -140,6 +141,7 @@ impl Meter {
                 let rounds = counted(progress.rounds, "round", "rounds");
                 format!("{name}{}  {rounds}{left}{spooled}{down}", captured(progress))
             }
+            Phase::AtRest => format!("{}{spooled}{down}", live::AT_REST),
             Phase::Finishing => format!("copying big values{spooled}{down}"),
             Phase::Copying => {
                 let (keys, keys_rate) = (count(progress.keys), self.rate(|progress| progress.keys));

@@ -23,6 +23,8 @@ const FAR: Duration = Duration::from_millis(1);
 pub(super) const KEYS_MAX: usize = 192;
 /// A page of names is for so many requests: while the next is asked for there is enough to ask about.
 const REQUESTS_PER_PAGE: usize = 3;
+/// Under a rate limit, what was not asked for in so long may be made up for.
+const LATE_MAX: Duration = Duration::from_millis(20);
 /// Names that may wait to be asked for.
 const QUEUED: usize = 4 * KEYS_MAX;
 
@@ -164,7 +166,9 @@ impl Run {
             wait = wait.max(Duration::from_secs_f64(expected / bytes.max(1) as f64));
         }
         if !wait.is_zero() && !self.pausing {
-            self.not_before = Instant::now().max(self.not_before) + wait;
+            // Who wakes up late makes up for it: a request takes less time than a timer is accurate to.
+            let earliest = Instant::now().checked_sub(LATE_MAX).unwrap_or(self.not_before);
+            self.not_before = self.not_before.max(earliest) + wait;
         }
     }
 

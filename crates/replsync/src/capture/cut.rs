@@ -15,6 +15,8 @@ const BOLD_PAUSES_MAX: u32 = 10;
 const BETWEEN_PAUSES: u32 = 5;
 /// Between two rounds that came to nothing, so that a busy source is not asked all the time.
 const REST: Duration = Duration::from_millis(20);
+/// So long is waited for a write of others, which may say what database the stream has selected.
+const AT_REST: Duration = Duration::from_millis(200);
 
 impl Run {
     /// Reads everything once, then again and again what was written, until nothing is left: then it is exact. One that
@@ -59,16 +61,23 @@ impl Run {
             self.quota = names;
             self.drive(None).await?;
             self.stats.rounds += 1;
+            self.learn_selected().await?;
             self.read_all(Some(began)).await?;
             self.tell();
             if self.ledger.is_exact() {
                 return Ok(());
             }
+            if self.ledger.is_settled() && self.ledger.stream_db().is_none() {
+                self.enter(Phase::AtRest);
+                self.wait(AT_REST).await?;
+            } else {
+                self.enter(Phase::Converging);
+            }
             let per_key = started.elapsed() / u32::try_from(names).unwrap_or(u32::MAX).max(1);
             let left = self.ledger.dirty() as u64;
             if let Some(bound) = self.options.max_pause {
                 let expected = per_key * u32::try_from(left).unwrap_or(u32::MAX);
-                let few = expected < bound / PART_OF_PAUSE;
+                let few = left > 0 && expected < bound / PART_OF_PAUSE;
                 let no_fewer = left * 5 > names * 4;
                 let bold = !few && no_fewer && bold_pauses < BOLD_PAUSES_MAX;
                 if (few || bold) && Instant::now() >= not_before {

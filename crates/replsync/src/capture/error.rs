@@ -22,7 +22,7 @@ pub enum Error {
     #[error(transparent)]
     Spool(#[from] spool::Error),
     /// The source answered with an error.
-    #[error("the source refused {command}: {reply}")]
+    #[error("the source refused {command}: {reply}{}", right(command, reply))]
     Refused {
         /// What was asked.
         command: String,
@@ -108,8 +108,8 @@ pub enum Error {
     },
     /// The database that the stream has selected was never said.
     #[error(
-        "the database that the stream has selected is not known, and nothing was written that tells it; allow PUBLISH \
-         to this user, or write something to the source"
+        "the database that the stream has selected is not known, and nothing was written that tells it: write something \
+         to the source (to its master, where it is a replica), or allow PUBLISH to this user there and name that"
     )]
     NoStreamDatabase,
     /// The sink has failed.
@@ -152,5 +152,44 @@ impl Error {
             | Error::StreamStuck { .. }
             | Error::Sink(_) => true,
         }
+    }
+}
+
+/// What the user lacks, where that is why. Source of the words: `getAclErrorMessage` in `src/acl.c`.
+fn right(command: &str, reply: &str) -> String {
+    if !reply.starts_with("NOPERM") {
+        return String::new();
+    }
+    if reply.contains("key") && !reply.contains("run the") {
+        return ". A copy of everything reads every key: ACL SETUSER <user> ~*".to_owned();
+    }
+    // FUNCTION DUMP is one right, MEMORY USAGE, too; before 7.0 they are given by their first word.
+    let name = command.to_ascii_lowercase().replace(' ', "|");
+    let name = name.split_once("info|").map_or(&name[..], |_| "info");
+    format!(". ACL SETUSER <user> +{name}, and whatever else reading takes (docs/operations/acl.md)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_user_lacks_is_said() {
+        let said = |command: &str, reply: &str| {
+            Error::Refused { command: command.to_owned(), reply: reply.to_owned() }.to_string()
+        };
+        let dump = said("DUMP", "NOPERM User bak has no permissions to run the 'dump' command");
+        assert!(dump.contains("ACL SETUSER <user> +dump,"), "{dump}");
+        let dump =
+            said("FUNCTION DUMP", "NOPERM this user has no permissions to run the 'function|dump' command");
+        assert!(dump.contains("+function|dump,"), "{dump}");
+        let info = said("INFO replication", "NOPERM this user has no permissions to run the 'info' command");
+        assert!(info.contains("+info,"), "{info}");
+        let keys = said("MEMORY USAGE", "NOPERM No permissions to access a key");
+        assert!(keys.ends_with("ACL SETUSER <user> ~*"), "{keys}");
+        let keys =
+            said("DUMP", "NOPERM this user has no permissions to access one of the keys used as arguments");
+        assert!(keys.ends_with("ACL SETUSER <user> ~*"), "{keys}");
+        assert!(!said("DUMP", "ERR no").contains("ACL"));
     }
 }

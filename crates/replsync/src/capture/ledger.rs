@@ -23,7 +23,7 @@ use super::big::{Big, Touch, Touching};
 use super::change::Change;
 use super::ids::{ById, Id, IdSet, Ids, Owner};
 use super::mutant::lacks;
-use crate::command::{Class, CommandTable, KeyIndices, Touched};
+use crate::command::{Class, CommandTable, KeyIndices, Touched, left_key};
 use crate::resp::StreamCommand;
 
 /// A name that is to be read again.
@@ -85,6 +85,10 @@ pub struct Ledger {
     makes_do: bool,
     /// Commands that made everything dirty, and the name of the last.
     voids: (u64, String),
+    /// While the selected database is not known: a key that is in it since this offset.
+    left: Option<(Bytes, u64)>,
+    /// Something was written to a database that is not known: one that was empty when we looked may hold it.
+    wrote_somewhere: bool,
 }
 
 #[derive(Debug)]
@@ -119,6 +123,8 @@ impl Ledger {
             changes: Vec::new(),
             makes_do: false,
             voids: (0, String::new()),
+            left: None,
+            wrote_somewhere: false,
         }
     }
 
@@ -147,12 +153,12 @@ impl Ledger {
         self.spaces.get(&space)
     }
 
-    /// The space of a database. One that had none was empty when we looked, if we did.
+    /// The space of a database. One that had none was empty when we looked, if we did, and nothing was written to it.
     pub fn space_of(&mut self, db: u32) -> u32 {
         match (self.dbs.get(&db), self.discover) {
             (Some(space), _) => *space,
-            (None, None) => self.open(db, Scan::Done),
-            (None, Some(_)) => self.open(db, Scan::At(FIRST)),
+            (None, None) if !self.wrote_somewhere => self.open(db, Scan::Done),
+            (None, _) => self.open(db, Scan::At(FIRST)),
         }
     }
 
@@ -268,19 +274,16 @@ impl Ledger {
         self.offset = offset;
         let args = &command.args;
         match table.classify(args) {
-            Class::Select(db) => {
-                if self.db.is_none() {
-                    // What was written meanwhile may be in a database that held nothing when we looked.
-                    self.discover.get_or_insert(offset);
-                }
-                self.db = Some(db);
-                return;
-            }
+            Class::Select(db) => return self.select(db),
             Class::Multi => self.in_transaction = true,
             Class::Exec => self.in_transaction = false,
             _ => {}
         }
-        match table.touched(args) {
+        let touched = table.touched(args);
+        if !matches!(touched, Touched::Nothing | Touched::Keys(_) | Touched::Functions) {
+            self.left = None;
+        }
+        match touched {
             Touched::Nothing => {}
             Touched::Keys(keys) => self.touch_selected(table, command, keys),
             Touched::Functions => self.touch_functions(),
@@ -326,12 +329,45 @@ impl Ledger {
             }
             // In whichever it was: dirty in all. Those that were empty are looked for once the stream says.
             None => {
+                self.note_left(&command.args, keys.clone());
+                self.wrote_somewhere = true;
                 for space in self.dbs.values().copied().collect::<Vec<_>>() {
                     for at in keys.clone() {
                         self.touch(space, table, command, at);
                     }
                 }
             }
+        }
+    }
+
+    fn select(&mut self, db: u32) {
+        if self.db.is_none() {
+            // What was written meanwhile may be in a database that held nothing when we looked.
+            self.discover.get_or_insert(self.offset);
+        }
+        (self.db, self.left, self.wrote_somewhere) = (Some(db), None, false);
+    }
+
+    fn note_left(&mut self, args: &[Bytes], mut keys: KeyIndices<'_>) {
+        let left = self.left.take();
+        self.left = match left_key(args) {
+            Some(key) => Some((Bytes::copy_from_slice(key), self.offset)),
+            None => left.filter(|(key, _)| keys.all(|at| args.get(at) != Some(key))),
+        };
+    }
+
+    /// A key that a write since this offset has left in the selected database, while that is not known.
+    pub fn left_since(&self) -> Option<u64> {
+        self.left.as_ref().map(|(_, since)| *since)
+    }
+
+    /// At offset `at`, which the stream was read past, these databases held keys, expired ones among them. Where it is one,
+    /// the key that a write has left is there, and so is what the stream has selected: a replica whose master writes to
+    /// one database says no SELECT for days.
+    pub fn held(&mut self, at: u64, mut dbs: impl Iterator<Item = u32>) {
+        let is_left = self.left_since().is_some_and(|since| since <= at);
+        if let (true, Some(db), None) = (is_left && self.db.is_none(), dbs.next(), dbs.next()) {
+            self.select(db);
         }
     }
 
@@ -406,7 +442,7 @@ impl Ledger {
         if a == b || lacks("swapdb") {
             return;
         }
-        if self.discover.is_some() {
+        if self.discover.is_some() || self.wrote_somewhere {
             // One that has no space yet may hold keys.
             return self.everything("SWAPDB");
         }

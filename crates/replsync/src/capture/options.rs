@@ -68,6 +68,8 @@ pub enum Phase {
     Converging,
     /// Writers are held up for the last keys.
     Cutting,
+    /// Everything is read; what database the stream has selected is not known before somebody writes.
+    AtRest,
     /// The copies are put together.
     Finishing,
 }

@@ -229,6 +229,19 @@ impl Run {
         Ok(())
     }
 
+    /// Learns which database the stream has selected, where that can be told from what was written.
+    pub async fn learn_selected(&mut self) -> Result<(), Error> {
+        if self.ledger.left_since().is_none() {
+            return Ok(());
+        }
+        let info = self.control.info().await?;
+        Error::unless_same(self.replid, info.position.replid)?;
+        let at = info.position.offset;
+        self.absorb_to(at).await?;
+        self.ledger.held(at, info.keyspace.into_keys());
+        Ok(())
+    }
+
     /// Reads the stream up to an offset that the source has said.
     pub async fn absorb_to(&mut self, offset: u64) -> Result<(), Error> {
         while self.ledger.offset() < offset {

@@ -183,6 +183,38 @@ pub fn first_key(args: &[Bytes]) -> Option<&Bytes> {
     at.and_then(|at| args.get(at))
 }
 
+/// Commands that leave their key in the database, whatever was there before: those that delete it when nothing is left of
+/// it, or do nothing where it is missing, are not among them.
+const LEAVE: [&str; 21] = [
+    "append",
+    "decr",
+    "decrby",
+    "hincrby",
+    "hincrbyfloat",
+    "hmset",
+    "hset",
+    "incr",
+    "incrby",
+    "incrbyfloat",
+    "lpush",
+    "mset",
+    "psetex",
+    "rpush",
+    "sadd",
+    "set",
+    "setbit",
+    "setex",
+    "xadd",
+    "zadd",
+    "zincrby",
+];
+
+/// The key that a command of the stream, which has had an effect, has left in the selected database, on a closed list.
+pub fn left_key(args: &[Bytes]) -> Option<&Bytes> {
+    let leaves = args.first().is_some_and(|name| is_any(name, &LEAVE));
+    args.get(1).filter(|_| leaves)
+}
+
 fn swap(args: &[Bytes]) -> Touched<'_> {
     match (number(&args[1]), number(&args[2])) {
         (Some(a), Some(b)) => Touched::SwapDatabases(a, b),

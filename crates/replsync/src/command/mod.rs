@@ -44,7 +44,7 @@ use crate::shift::Shift;
 
 pub use elements::{Collection, Elements, elements, only_expiry};
 pub use expiry::{Expiry, Unit, expiry};
-pub use keys::{KeyIndices, Touched, first_key, touched};
+pub use keys::{KeyIndices, Touched, first_key, left_key, touched};
 pub use listed::{CommandTable, CommandTableError};
 
 /// What a command means to the one who follows the stream.

@@ -101,6 +101,7 @@ impl Job {
                 capture::Phase::Copying => Phase::Copying,
                 capture::Phase::Converging => Phase::Converging,
                 capture::Phase::Cutting => Phase::Cutting,
+                capture::Phase::AtRest => Phase::AtRest,
                 capture::Phase::Finishing => Phase::Finishing,
             };
             if told.keys_total > 0 {

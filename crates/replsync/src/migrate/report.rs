@@ -25,6 +25,8 @@ pub enum Phase {
     Converging,
     /// A capture reads what is left while the source's writers are held up.
     Cutting,
+    /// A capture has read everything, and waits for a write that says what database the stream has selected.
+    AtRest,
     /// Big values of a capture, of which all parts are there now, go to the target.
     Finishing,
     /// The stream is applied, but not yet up to where the source was when the copy was in.

@@ -52,6 +52,11 @@ impl Model {
         self.send(&["SET", &key, &value]);
     }
 
+    /// The databases that hold keys.
+    fn held(&self) -> Vec<u32> {
+        (0..4).filter(|db| !self.dbs[*db as usize].is_empty()).collect()
+    }
+
     fn act(&mut self, db: u8, act: &Act) {
         let db = usize::from(db % 4);
         if self.selected != Some(db as u32) {
@@ -136,6 +141,10 @@ struct Agent {
     todo: Vec<(u32, Id, Bytes)>,
     names: Vec<Name>,
     copies: BTreeMap<u32, BTreeMap<Bytes, u32>>,
+    /// What was selected when it came.
+    selected: Option<u32>,
+    /// How often the database was told by a key.
+    told: u32,
 }
 
 impl Agent {
@@ -152,6 +161,8 @@ impl Agent {
             todo: Vec::new(),
             names: Vec::new(),
             copies: BTreeMap::new(),
+            selected: model.selected,
+            told: 0,
         }
     }
 
@@ -179,10 +190,23 @@ impl Agent {
     fn sandwich(&mut self, model: &mut Model, mut between: impl FnMut(&mut Model)) {
         if let Some(since) = self.ledger.wants_databases() {
             let at = model.offset;
-            let dbs: Vec<u32> = (0..4).filter(|db| !model.dbs[*db as usize].is_empty()).collect();
+            let dbs = model.held();
             between(model);
             self.absorb(model, at.max(since));
             self.ledger.discovered(at, dbs.into_iter());
+            self.note();
+        }
+        if self.ledger.left_since().is_some() {
+            let (at, dbs) = (model.offset, model.held());
+            between(model);
+            self.absorb(model, at);
+            let was = self.ledger.stream_db();
+            self.ledger.held(at, dbs.into_iter());
+            if was.is_none() && self.ledger.stream_db().is_some() {
+                // Nothing was selected since, or the ledger would know it.
+                assert_eq!(self.ledger.stream_db(), self.selected, "it is not where the key was left");
+                self.told += 1;
+            }
             self.note();
         }
         for name in std::mem::take(&mut self.names) {
@@ -295,7 +319,7 @@ fn act() -> impl Strategy<Value = Act> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
     #[test]
     fn what_was_kept_is_what_the_server_holds(
         before in prop::collection::vec((0u8..4, act()), 0..25),
@@ -331,4 +355,34 @@ proptest! {
             }
         }
     }
+
+    /// Clients of one database: no SELECT comes any more.
+    #[test]
+    fn the_database_is_told_by_a_key_that_was_left_there(
+        db in 0u8..4,
+        before in prop::collection::vec(act_here(), 1..9),
+        meanwhile in prop::collection::vec(act_here(), 1..9),
+    ) {
+        let mut model = Model::default();
+        before.iter().for_each(|act| model.act(db, act));
+        model.act(db, &Act::Set(0));
+        let mut agent = Agent::new(&model, None);
+        meanwhile.iter().for_each(|act| model.act(db, act));
+        model.act(db, &Act::Set(1));
+        for _ in 0..20 {
+            agent.sandwich(&mut model, |_| {});
+        }
+        prop_assert!(agent.is_exact() && agent.told == 1, "told {} times", agent.told);
+        prop_assert_eq!(agent.dbs(), model.dbs);
+    }
+}
+
+fn act_here() -> impl Strategy<Value = Act> {
+    let key = || 0u8..8;
+    prop_oneof![
+        3 => key().prop_map(Act::Set),
+        1 => key().prop_map(Act::Del),
+        1 => (key(), key()).prop_filter("two", |(a, b)| a != b).prop_map(|(a, b)| Act::Rename(a, b)),
+        1 => (key(), key()).prop_map(|(a, b)| Act::Transaction(a, b)),
+    ]
 }
