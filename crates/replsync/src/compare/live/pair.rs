@@ -123,7 +123,15 @@ impl Pair {
             (Seen::Absent, Seen::Value { expiry, .. }) if shifted && expiry.meant().is_past(now_ms) => {
                 return Ok(None);
             }
-            (Seen::Absent, Seen::Value { payload, .. }) if value::is_expired(payload, shifted, now_ms)? => {
+            (Seen::Absent, Seen::Value { payload, .. })
+                if value::is_expired(Side::Target, payload, shifted, now_ms)? =>
+            {
+                return Ok(None);
+            }
+            // The target has got to deleting them, the source not yet.
+            (Seen::Value { payload, .. }, Seen::Absent)
+                if value::is_expired(Side::Source, payload, false, now_ms)? =>
+            {
                 return Ok(None);
             }
             (Seen::Absent, Seen::Value { payload, .. }) => return missing(Kind::MissingInSource, payload),

@@ -69,10 +69,15 @@ fn parts(dump: &Dump<'_>) -> Result<KeyDigest, rdb::Error> {
     Ok(hasher.finish(DataType::Module))
 }
 
-/// Whether a target's payload is a hash whose fields have all expired: as good as none.
-pub(super) fn is_expired(target: &[u8], shifted: bool, now_ms: u64) -> Result<bool, (Side, rdb::Error)> {
-    let of = |error| (Side::Target, error);
-    let dump = dump::parse(target).map_err(of)?;
+/// Whether a side's payload is a hash whose fields have all expired: as good as none.
+pub(super) fn is_expired(
+    side: Side,
+    payload: &[u8],
+    shifted: bool,
+    now_ms: u64,
+) -> Result<bool, (Side, rdb::Error)> {
+    let of = |error| (side, error);
+    let dump = dump::parse(payload).map_err(of)?;
     Ok(dump.kind.has_field_expiries()
         && Elements::read(&dump, taken_off(shifted), now_ms).map_err(of)?.is_empty())
 }
