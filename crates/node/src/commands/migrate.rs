@@ -91,6 +91,7 @@ struct Document<'a> {
     expiries_put_right: u64,
     field_expiries_put_right: u64,
     expiries_inexact: u64,
+    fields_in_doubt: u64,
     source_paused_ms: Option<u64>,
     spooled_bytes_max: u64,
     reconnects: u64,
@@ -161,6 +162,7 @@ impl<'a> Document<'a> {
             expiries_put_right: swept.keys,
             field_expiries_put_right: swept.fields,
             expiries_inexact: swept.inexact,
+            fields_in_doubt: report.fields_in_doubt,
             source_paused_ms: report.paused.map(|paused| paused.as_millis() as u64),
             spooled_bytes_max: report.spooled_bytes_max,
             caught_up: report.caught_up,
@@ -279,6 +281,13 @@ fn text(report: &Report) -> String {
                 "          {inexact} by when the command arrived: the source has no such key now"
             );
         }
+    }
+    if report.fields_in_doubt > 0 {
+        let fields = counted(report.fields_in_doubt, "hash field", "hash fields");
+        let _ = writeln!(
+            text,
+            "in doubt  {fields}: if expired on the source, which deletes them late, not so on the target"
+        );
     }
     if let Some(paused) = report.paused {
         let _ = writeln!(text, "paused    the source's writers for {} ms", paused.as_millis());

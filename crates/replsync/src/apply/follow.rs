@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use super::batch::{Batcher, Expect};
+use super::doubts::{Doubts, OfKey};
 use super::error::At;
 use super::{Batch, Error, Place, Target};
 use crate::command::{self, Class, Rewritten, Touched};
 use crate::resp::StreamCommand;
 use crate::server::Server;
 
+/// Fields of one HPEXPIREAT.
+const FIELDS_MAX: usize = 1000;
 /// A transaction is held until its EXEC; one that is larger than this ends the job.
 const TRANSACTION_BYTES_MAX: usize = 512 * 1024 * 1024;
 
@@ -26,6 +29,8 @@ pub struct Follower {
     target: Arc<Target>,
     /// Whether the source keeps pending entries whose entry was deleted, and the target does not.
     watches_claims: bool,
+    /// Fields that may have expired on the source, where that tells its replicas late.
+    doubts: Option<Doubts>,
     batcher: Batcher,
     /// The database that the stream has selected; unknown until it says so.
     db: Option<u32>,
@@ -54,9 +59,12 @@ impl Follower {
     pub fn new(target: Arc<Target>, source: Server, offset: u64, db: Option<u32>) -> Self {
         // `streamPropagateXCLAIM` and `xclaimCommand` in `src/t_stream.c`, before and from 7.0.
         let watches_claims = !source.has((7, 0), None) && target.server().has((7, 0), None);
+        let both_expire_fields =
+            [source, target.server()].iter().all(|server| server.has((7, 4), Some((9, 0))));
         Self {
             target,
             watches_claims,
+            doubts: both_expire_fields.then(|| Doubts::new(source)),
             batcher: Batcher::default(),
             db,
             transaction: None,
@@ -129,6 +137,44 @@ impl Follower {
         self.dropped
     }
 
+    /// How many hash fields the target may hold though they have expired on the source, which has yet to say so.
+    pub fn in_doubt(&self) -> u64 {
+        self.doubts.as_ref().map_or(0, Doubts::count)
+    }
+
+    /// Whether they are so many that the source should be asked soon.
+    pub fn doubts_much(&self) -> bool {
+        self.doubts.as_ref().is_some_and(Doubts::are_many)
+    }
+
+    /// These fields: the source is to be asked which of them it has. What is written from now on stays in doubt.
+    pub fn ask_what_is_in_doubt(&mut self) -> Vec<OfKey> {
+        self.doubts.as_mut().map(Doubts::ask).unwrap_or_default()
+    }
+
+    /// Gives a time that is past to what the source, when it was asked, had not; the stream must have been taken in since up
+    /// to where the source was then. It is not deleted: with its last field a hash would go, which on the source is still
+    /// there, with its own expiry.
+    pub fn expire_what_is_gone(&mut self, gone: Vec<OfKey>) {
+        let (Some(doubts), Some(past)) = (&mut self.doubts, self.target.dialect.expiries.of_field(1)) else {
+            return;
+        };
+        let (place, past) = (Place::Stream(self.boundary), past.to_string());
+        for OfKey { db, key, fields } in doubts.answered(gone) {
+            for fields in fields.chunks(FIELDS_MAX) {
+                let mut command = self.batcher.command(db, place, Expect::NoError, 5 + fields.len());
+                command.arg(b"HPEXPIREAT");
+                command.arg(&key);
+                command.arg(past.as_bytes());
+                command.arg(b"FIELDS");
+                command.arg(fields.len().to_string().as_bytes());
+                for field in fields {
+                    command.arg(field);
+                }
+            }
+        }
+    }
+
     /// Plans a whole transaction before any of it is sent.
     fn exec(&mut self, commands: Vec<(StreamCommand, u64)>, offset: u64, now_ms: u64) -> Result<(), Error> {
         let mut plan = Vec::with_capacity(commands.len());
@@ -169,6 +215,9 @@ impl Follower {
             let what = "a command came before the database was selected, so nobody knows where it belongs";
             return Err(self.nonsense(what, offset));
         };
+        if let Some(doubts) = &mut self.doubts {
+            doubts.note(db, &command.args);
+        }
         match command::rewrite(&command.args, &self.target.dialect, now_ms) {
             Ok(Rewritten::AsIs) => {
                 // It names one entry, and answers with those that it claimed.
@@ -290,6 +339,24 @@ mod tests {
         let error = follow(&["SELECT 0", "MULTI", "SET a 1", "FROBNICATE k v", "EXEC"]).unwrap_err();
         assert!(matches!(&error, Error::NoRule { .. }), "{error}");
         assert!(error.to_string().contains("stream offset 40"), "{error}");
+    }
+
+    #[test]
+    fn what_the_source_has_not_gets_a_time_that_is_past() {
+        let mut follower = Follower::new(target(), Server::valkey(9, 0), 0, Some(3));
+        for (at, line) in [(10, "HPERSIST h FIELDS 2 a d"), (20, "HPERSIST g FIELDS 2 a d")] {
+            follower.command(command(line), at, 1_000).unwrap();
+        }
+        drop(follower.take());
+        let mut gone = follower.ask_what_is_in_doubt();
+        follower.command(command("HSET g a v"), 30, 1_000).unwrap();
+        drop(follower.take());
+        gone.iter_mut().for_each(|one| one.fields.truncate(1));
+        follower.expire_what_is_gone(gone);
+        let sent = follower.take().unwrap().bytes;
+        assert!(sent.ends_with(&command("HPEXPIREAT h 1 FIELDS 1 a").raw), "{sent:?}");
+        assert_eq!(sent.iter().filter(|byte| **byte == b'*').count(), 1, "{sent:?}");
+        assert_eq!(follower.in_doubt(), 2);
     }
 
     #[test]

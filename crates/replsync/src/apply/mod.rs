@@ -7,6 +7,7 @@
 mod batch;
 mod changes;
 mod copy;
+mod doubts;
 mod error;
 mod follow;
 mod pieces;
@@ -17,6 +18,7 @@ mod throttle;
 
 pub use batch::{Batch, Place};
 pub use copy::{Copied, Copier, CopyOptions};
+pub use doubts::OfKey;
 pub use error::{Error, Loss};
 pub use follow::{Dropped, Follower};
 pub use pipeline::{Applied, Pipeline};

@@ -8,6 +8,7 @@
 use bytes::Bytes;
 
 use super::{is, is_any, number};
+use crate::server::{Product, Server};
 
 /// What kind of collection a command is for. On a key of another type it fails, and is not in the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +103,19 @@ pub(super) fn elements_of<'a>(name: &[u8], args: &'a [Bytes]) -> Option<Elements
     let count = end.checked_sub(group)?;
     let whole = count > 0 && count.is_multiple_of(step);
     whole.then_some(Elements { collection, args, first, end, step, may_delete_key })
+}
+
+/// The fields of a command of `source` that takes away the expiries of several, or sets them, where it travels with all that
+/// its client named though it skipped those that were past their time: `HPERSIST`, and of Valkey 9 `HPEXPIREAT`, too
+/// (`hpersistCommand` and `hexpireGenericCommand`, t_hash.c; Redis renews what it has not deleted yet).
+pub fn may_name_expired(args: &[Bytes], source: Server) -> Option<Elements<'_>> {
+    const NAMES: [&str; 5] = ["hpersist", "hpexpireat", "hpexpire", "hexpireat", "hexpire"];
+    // Most commands are none of them, which two letters tell.
+    let name =
+        args.first().filter(|name| matches!(name[..], [b'h' | b'H', b'p' | b'P' | b'e' | b'E', ..]))?;
+    let names = if source.product == Product::Valkey { &NAMES[..] } else { &NAMES[..1] };
+    let named = if is_any(name, names) { elements_of(name, args) } else { None };
+    named.filter(|elements| elements.indices().nth(1).is_some())
 }
 
 /// Whether a command changes nothing but the expiry of the key at argument 1: `EXPIRE`, `PEXPIRE`, `EXPIREAT`,

@@ -42,7 +42,7 @@ use bytes::Bytes;
 use crate::server::Server;
 use crate::shift::Shift;
 
-pub use elements::{Collection, Elements, elements, only_expiry};
+pub use elements::{Collection, Elements, elements, may_name_expired, only_expiry};
 pub use expiry::{Expiry, Unit, expiry};
 pub use keys::{KeyIndices, Touched, first_key, left_key, touched};
 pub use listed::{CommandTable, CommandTableError};

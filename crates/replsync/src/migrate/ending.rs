@@ -61,6 +61,7 @@ impl Job {
             self.pause_writers().await?;
             let goal = self.source_now().await?;
             self.follow_to(goal.position.offset).await?;
+            self.clear_doubts().await?;
             self.settle().await
         });
         self.done.caught_up = match drained.await {
@@ -113,6 +114,7 @@ impl Job {
             copied_all: position.is_some(),
             verification: self.done.verification.take(),
             swept: self.done.swept,
+            fields_in_doubt: self.in_doubt(),
             spooled_bytes_max: self.options.spool.budget.gauge().bytes_max(),
             paused: self.done.paused,
             from: self.source.server,

@@ -94,6 +94,7 @@ impl Job {
             while let left @ 1.. = quiet.saturating_sub(self.last_write.elapsed()).as_micros() {
                 let left = Duration::from_micros(u64::try_from(left).unwrap_or(u64::MAX));
                 self.step(Some(Instant::now() + left), true).await?;
+                self.clear_many_doubts().await?;
             }
             // What the source has written by now may still be on its way.
             let goal = self.source_now().await?;

@@ -252,13 +252,17 @@ impl Job {
         self.catch_up(start, copied).await?;
         match self.options.until {
             Until::Stopped => loop {
-                self.follow_to(u64::MAX).await?;
+                self.step(None, true).await?;
+                self.clear_many_doubts().await?;
             },
             Until::CaughtUp => {
                 self.verify_if_asked().await?;
+                // What is in doubt afterwards is little, and costs the pause little.
+                self.clear_doubts().await?;
                 self.pause_writers().await?;
                 let goal = self.source_now().await?;
                 self.follow_to(goal.position.offset).await?;
+                self.clear_doubts().await?;
                 self.settle().await?;
                 self.land().await?;
                 self.fetch_deletions().await?;
@@ -270,7 +274,9 @@ impl Job {
                 loop {
                     // Whoever wrote meanwhile makes us wait again.
                     let all_until_ms = self.follow_until_quiet(quiet).await?;
+                    self.clear_doubts().await?;
                     self.pause_writers().await?;
+                    self.clear_doubts().await?;
                     let landed = self.land_if_quiet(all_until_ms).await?;
                     self.unpause_writers().await;
                     if landed {
@@ -285,6 +291,7 @@ impl Job {
         if let Some(limit) = self.options.verify {
             if self.stage == Stage::Applying {
                 self.read_expiries_again().await?;
+                self.clear_doubts().await?;
             }
             self.done.verification = Some(self.verify(limit).await?);
         }

@@ -15,6 +15,7 @@
 
 mod capture;
 mod copy;
+mod doubts;
 mod ending;
 mod error;
 mod examine;

@@ -158,6 +158,9 @@ pub struct Report {
     pub verification: Option<Verification>,
     /// What putting the expiries right has done. Without it they are still shifted: no key that should expire does.
     pub swept: Option<Swept>,
+    /// Hash fields that may be there though they have expired on the source, which had yet to delete them, and could not be
+    /// asked or was written to meanwhile.
+    pub fields_in_doubt: u64,
     /// The most bytes of the stream and the copy that ever waited on disk.
     pub spooled_bytes_max: u64,
     /// How long the source's writers were held up.
@@ -199,7 +202,7 @@ impl Report {
         let caveats = self.capture.as_ref().map_or(0, |capture| capture.caveats.len() as u64);
         let left_behind = caveats + self.copied.module_aux_dropped + self.copied.idempotent_streams;
         let equal = self.verification.as_ref().is_none_or(|seen| seen.verdict == Verdict::Equal);
-        let expiries = self.swept.is_some_and(|swept| swept.inexact == 0);
+        let expiries = self.swept.is_some_and(|swept| swept.inexact == 0) && self.fields_in_doubt == 0;
         self.caught_up && self.position.is_some() && expiries && left_behind == 0 && equal
     }
 }

@@ -65,6 +65,7 @@ impl Job {
             let writes = self.writes;
             // All that the source had when a key was read must be applied before it is read again.
             self.catch_what_is_on_its_way().await?;
+            self.clear_doubts().await?;
             let differing = self.alongside(comparison.again()).await??;
             self.progress.send_modify(|progress| progress.keys_differing = differing as u64);
             self.catch_what_is_on_its_way().await?;
@@ -106,7 +107,7 @@ impl Job {
     }
 
     /// Waits for `other` while the stream is followed.
-    async fn alongside<T>(&mut self, other: impl Future<Output = T>) -> Result<T, Error> {
+    pub(super) async fn alongside<T>(&mut self, other: impl Future<Output = T>) -> Result<T, Error> {
         tokio::pin!(other);
         loop {
             tokio::select! {

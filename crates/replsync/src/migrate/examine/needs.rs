@@ -13,6 +13,8 @@ pub(super) enum For {
     SomeData,
     /// Expiries of a source before 7.0, which sends relative ones: it is asked again at the end.
     Relative,
+    /// Fields that have expired, which it tells its replicas late: it is asked before the end.
+    HiddenFields,
     /// `--flush-target`, and starting anew.
     Flush,
     /// `--verify`.
@@ -33,6 +35,9 @@ impl For {
                 "for --flush-target, for starting anew when the source cannot continue, and where its clients use it"
             }
             For::Relative => "for exact expiries (it sends relative ones, and is asked again at the end)",
+            For::HiddenFields => {
+                "for hash fields that have expired and are not deleted yet (it is asked before the end)"
+            }
             For::Verify => "for --verify",
             For::Pause => "for --pause-source",
         }
@@ -67,6 +72,7 @@ impl Need {
 const SOURCE: &[(For, &[&str])] = &[
     (For::Everything, &["REPLCONF capa eof", "PSYNC ? -1"]),
     (For::Relative, &["SELECT 0", "PTTL k", "TIME"]),
+    (For::HiddenFields, &["SELECT 0", "HPEXPIRETIME k FIELDS 1 f"]),
     (For::Verify, READS),
     (For::Pause, &["CLIENT PAUSE 1 WRITE", "CLIENT UNPAUSE", "PUBLISH __replsync__:probe m"]),
 ];

@@ -169,7 +169,15 @@ impl Permissions {
     /// What follows, for each use of what is missing.
     pub fn findings(&self, subject: Subject) -> Vec<Finding> {
         let mut findings = Vec::new();
-        for why in [For::Everything, For::SomeData, For::Relative, For::Flush, For::Verify, For::Pause] {
+        for why in [
+            For::Everything,
+            For::SomeData,
+            For::Relative,
+            For::HiddenFields,
+            For::Flush,
+            For::Verify,
+            For::Pause,
+        ] {
             let of = |needs: &[Need]| {
                 needs.iter().filter(|need| need.why == why).map(Need::name).collect::<Vec<_>>()
             };
