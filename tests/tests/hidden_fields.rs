@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use redis::Value;
-use replsync_tests::client::{Conn, array, int};
+use replsync_tests::client::{Batch, Conn, array, bytes, int};
+use replsync_tests::expiring::epoch_ms;
 use replsync_tests::job::{PATIENCE, arrive, assert_equal, following, stop, wait_for};
 use replsync_tests::node::{Node, Outcome};
-use replsync_tests::server::TestServer;
+use replsync_tests::server::{Options, TestServer};
 
 /// A source that deletes nothing by itself, so that what has expired stays hidden for as long as the test wants.
 fn that_hides(name: &str) -> Result<TestServer> {
@@ -179,4 +180,59 @@ fn a_native_replica_shows_it_until_it_is_deleted() -> Result<()> {
         std::thread::sleep(Duration::from_millis(20));
         Ok(!has_a(&mut replica.client(0), "h")?)
     })
+}
+
+/// Values above a size are read in parts, and a field's expiry after its value: its time may come in between.
+fn backed_up_while_fields_expire(name: &str) -> Result<()> {
+    const FIELDS: u64 = 60_000;
+    const WITHIN_MS: u64 = 6_000;
+    let source = that_hides(name)?;
+    let mut conn = source.client(0);
+    let (mut values, mut expiries, first_ms) = (Batch::default(), Batch::default(), epoch_ms()? + 2_000);
+    for number in 0..FIELDS {
+        let (field, at_ms) = (format!("field:{number}"), first_ms + number * WITHIN_MS / FIELDS);
+        values.add(&["HSET", "big", &field, "v"]);
+        expiries.add(&["HPEXPIREAT", "big", &at_ms.to_string(), "FIELDS", "1", &field]);
+    }
+    conn.send_all(values)?;
+    conn.send_all(expiries)?;
+    ensure!(epoch_ms()? < first_ms, "too slow a machine for this test");
+    let folder = tempfile::tempdir()?;
+    let to = folder.path().display().to_string();
+    std::thread::sleep(Duration::from_millis(first_ms.saturating_sub(epoch_ms()?)));
+    let (mut backups, mut lasting) = (0, Vec::new());
+    while epoch_ms()? < first_ms + WITHIN_MS / 2 {
+        let args = ["backup", &source.url(), "--to", &to, "--big-value-bytes", "4KiB", "--json"];
+        let outcome = Node::run(&args, PATIENCE)?;
+        outcome.assert(0, &[]);
+        let said = outcome.json()?;
+        let file = std::fs::read(said["rdb"].as_str().unwrap_or_default())?;
+        let restored = TestServer::start_with(name, &Options::default().rdb(&file));
+        lasting.extend(fields_without_expiry(&mut restored.client(0), "big")?);
+        backups += 1;
+    }
+    println!("{name}: {backups} backups");
+    ensure!(lasting.is_empty(), "{} fields lost their expiry, such as {:?}", lasting.len(), lasting[0]);
+    Ok(())
+}
+
+fn fields_without_expiry(conn: &mut Conn, key: &str) -> Result<Vec<Vec<u8>>> {
+    let fields: Vec<Vec<u8>> = array(conn.call(&["HKEYS", key])?).into_iter().map(bytes).collect();
+    let mut batch = Batch::default();
+    for field in &fields {
+        batch.add(&[b"HPEXPIRETIME", key.as_bytes(), b"FIELDS", b"1", &field[..]]);
+    }
+    let never = [Value::Int(-1)];
+    let replies = conn.send_all(batch)?.into_iter().map(array);
+    Ok(fields.into_iter().zip(replies).filter(|(_, reply)| *reply == never).map(|(field, _)| field).collect())
+}
+
+#[test]
+fn backed_up_while_fields_expire_on_valkey_9() -> Result<()> {
+    backed_up_while_fields_expire("valkey-9")
+}
+
+#[test]
+fn backed_up_while_fields_expire_on_redis_7_4() -> Result<()> {
+    backed_up_while_fields_expire("redis-7.4")
 }

@@ -277,7 +277,7 @@ impl Run {
                 Item::FieldExpiries(big, fields) => {
                     let at = parts::field_expiries(&mut replies, fields.len())?;
                     for (n, (id, field, value)) in fields.into_iter().enumerate() {
-                        let body = at.get(n).and_then(|at| parts::field(&field, &value, *at));
+                        let body = at.get(n).and_then(|at| at.field(&field, &value));
                         // The value was read before: what counts is whether it was touched since it is in flight.
                         if self.ledger.settle_element(big, id, &field, place.db, 0) {
                             self.push_part(big, id, body);

@@ -158,7 +158,10 @@ pub(super) fn elements(
     let body = |(n, reply): (usize, Reply)| {
         let (_, name) = elements.get(n)?;
         match (data_type, reply) {
-            (DataType::Hash, Reply::Bulk(value)) => field(name, &value, expiries.get(n).copied().flatten()),
+            (DataType::Hash, Reply::Bulk(value)) => match expiries.get(n) {
+                Some(expiry) => expiry.field(name, &value),
+                None => field(name, &value, None),
+            },
             (DataType::Set, Reply::Integer(1)) => {
                 Element { name: name.clone(), value: Bytes::new() }.body(data_type)
             }
@@ -181,19 +184,48 @@ pub(super) fn ask_field_expiries<'a>(
     out.add(&args);
 }
 
-/// Reads them: for each field that has one, milliseconds since the epoch. All without one when the key is not there.
-pub(super) fn field_expiries(replies: &mut Replies, count: usize) -> Result<Vec<Option<u64>>, Error> {
+/// What HPEXPIRETIME says of a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FieldExpiry {
+    /// It is not there, or not any more: between the question for its value and this one its time may have come. The
+    /// stream says so only when the server gets to it, which may be after the cut.
+    Gone,
+    Never,
+    /// In milliseconds since the epoch.
+    At(u64),
+}
+
+impl FieldExpiry {
+    /// How a field that had this value stands in an RDB; nothing when it is gone.
+    pub fn field(self, name: &[u8], value: &[u8]) -> Option<Bytes> {
+        match self {
+            Self::Gone => None,
+            Self::Never => field(name, value, None),
+            Self::At(at_ms) => field(name, value, Some(at_ms)),
+        }
+    }
+
+    /// -2 of a field that is not there, -1 of one without (`hpexpiretimeCommand`, t_hash.c).
+    fn of(reply: &Reply) -> Option<Self> {
+        match reply {
+            Reply::Integer(-2) => Some(Self::Gone),
+            Reply::Integer(-1) => Some(Self::Never),
+            Reply::Integer(at_ms) => u64::try_from(*at_ms).ok().map(Self::At),
+            _ => None,
+        }
+    }
+}
+
+/// Reads them. All are gone when the key is.
+pub(super) fn field_expiries(replies: &mut Replies, count: usize) -> Result<Vec<FieldExpiry>, Error> {
     match replies.next()? {
-        Reply::Array(found) if found.len() == count => Ok(found
+        Reply::Array(found) if found.len() == count => found
             .iter()
-            .map(|reply| match reply {
-                Reply::Integer(at_ms) => u64::try_from(*at_ms).ok(),
-                _ => None,
-            })
-            .collect()),
-        Reply::Nil => Ok(vec![None; count]),
-        Reply::Array(found) if found.is_empty() => Ok(vec![None; count]),
-        Reply::Error(text) if text.starts_with(b"WRONGTYPE") => Ok(vec![None; count]),
+            .map(|reply| FieldExpiry::of(reply).ok_or_else(|| replies.nonsense("HPEXPIRETIME")))
+            .collect(),
+        Reply::Nil => Ok(vec![FieldExpiry::Gone; count]),
+        Reply::Array(found) if found.is_empty() => Ok(vec![FieldExpiry::Gone; count]),
+        Reply::Error(text) if text.starts_with(b"WRONGTYPE") => Ok(vec![FieldExpiry::Gone; count]),
         Reply::Error(text) => Err(refused("HPEXPIRETIME", &text)),
         _ => Err(replies.nonsense("HPEXPIRETIME")),
     }
@@ -213,4 +245,23 @@ fn score(text: &[u8]) -> Option<f64> {
 /// A string as it stands in an RDB.
 pub(super) fn string(out: &mut Vec<u8>, bytes: &[u8]) {
     encode::string(out, bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::Server;
+
+    #[test]
+    fn a_field_whose_time_came_between_two_questions_is_gone() {
+        let name = |name: &'static str| (Id(0), Bytes::from_static(name.as_bytes()));
+        let names = [name("a"), name("b"), name("c")];
+        let value = || Reply::Bulk(Bytes::from_static(b"v"));
+        let values = Reply::Array(vec![value(), value(), value()]);
+        let expiries = [-2, -1, 99].map(Reply::Integer).to_vec();
+        let mut replies = Replies::new(vec![values, Reply::Array(expiries)]);
+        let dialect = Dialect::of(Server::valkey(9, 0));
+        let bodies = elements(&mut replies, &dialect, DataType::Hash, &names, true).unwrap().unwrap();
+        assert_eq!(bodies, [None, field(b"b", b"v", None), field(b"c", b"v", Some(99))]);
+    }
 }
