@@ -334,14 +334,16 @@ fn keys(table: &CommandTable, args: &[Bytes]) -> Option<BTreeSet<String>> {
     }
 }
 
-/// The table as an agent gets it.
+/// The table as an agent gets it, once each command of the server was in the stream.
 fn table(conn: &mut Conn) -> Result<CommandTable> {
     let version = conn.version()?;
     let product = if version.valkey { Product::Valkey } else { Product::Redis };
     let number = |number: u32| u16::try_from(number).unwrap_or(u16::MAX);
     let server = Server { product, version: (number(version.major), number(version.minor), 0) };
-    let mut table = CommandTable::read(&reply(conn.call(&["COMMAND"])?), server)?;
-    let names = table.names();
+    let mut table = CommandTable::new(server);
+    let listed = array(conn.call(&["COMMAND"])?).into_iter();
+    let listed = listed.filter_map(|entry| array(entry).into_iter().next()).map(|name| bytes(name).into());
+    let names: Vec<Bytes> = CommandTable::names().into_iter().chain(listed).collect();
     let mut question = vec![Bytes::from("COMMAND"), Bytes::from("INFO")];
     question.extend(names.iter().cloned());
     table.confirm(&names, &reply(conn.call(&question)?))?;

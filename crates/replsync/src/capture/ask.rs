@@ -192,6 +192,7 @@ impl Run {
             reply_bytes: 0,
             text_bytes: self.limits.text,
             page_len: 0,
+            page_bytes: self.limits.page,
         };
         let in_flight: u64 = self.batches.iter().map(|batch| batch.reply_bytes).sum();
         let room = (self.limits.in_flight / self.batches_max() as u64)
@@ -253,7 +254,7 @@ impl Run {
     }
 
     fn put_bigs(&mut self, batch: &mut Batch, room: u64) {
-        let page_bytes = super::parts::PAGE_BYTES;
+        let page_bytes = self.limits.page;
         let has_room = |batch: &Batch| {
             batch.reply_bytes + page_bytes <= room.max(page_bytes) && batch.items.len() < KEYS_MAX
         };

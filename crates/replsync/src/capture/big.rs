@@ -15,7 +15,7 @@ use super::ledger::Name;
 use super::mutant::lacks;
 use super::streams::StreamReader;
 use crate::command::{Collection, CommandTable};
-use crate::rdb::{DataType, Kind};
+use crate::rdb::DataType;
 
 /// What a touch of the key has done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,12 +115,12 @@ impl Big {
         }
     }
 
-    /// The same for a stream of about so many bytes, which is written as `kind`.
-    pub fn stream(number: u32, space: u32, key: Bytes, kind: Kind, bytes: u64) -> Self {
+    /// The same for a stream.
+    pub fn stream(number: u32, space: u32, key: Bytes, reader: StreamReader) -> Self {
         Self {
-            form: Form::Stream(kind),
+            form: Form::Stream(reader.kind()),
             reading: Reading::Stream,
-            stream: Some(Box::new(StreamReader::new(kind, bytes))),
+            stream: Some(Box::new(reader)),
             ..Self::new(number, space, key, DataType::Stream)
         }
     }

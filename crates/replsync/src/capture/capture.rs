@@ -45,7 +45,6 @@ where
     let before = Client::connect(source, options.timeout).await?.info().await?;
     progress.send_modify(|progress| progress.keys_total = before.keys());
     let attached = attach(source, how).await?;
-    attached.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let caveats = attached.caveats.clone();
     let (forks_caused, primed) = (attached.forks_caused, attached.primed);
     let (outlet, output) = Outlet::start(sink);

@@ -9,7 +9,7 @@ use super::ids::{Id, Owner};
 use super::ledger::Ledger;
 use super::mutant::lacks;
 use super::run::Run;
-use super::streams::{Ask, Read};
+use super::streams::{Ask, Read, StreamReader};
 use super::{Error, parts};
 use crate::psync::ReplId;
 use crate::rdb::{DataType, Kind, dump, quoted};
@@ -56,8 +56,10 @@ pub(super) struct Batch {
     pub reply_bytes: u64,
     /// The most bytes of a text.
     pub text_bytes: u64,
-    /// How many names or elements a page has.
+    /// How many names a page has.
     pub page_len: u64,
+    /// How many bytes a part of a big value may have.
+    pub page_bytes: u64,
 }
 
 impl Batch {
@@ -85,7 +87,8 @@ impl Batch {
                 }
                 Item::Page(big) => {
                     if let Some(big) = ledger.get_big(*big) {
-                        parts::ask_page(&mut out, &big.key, big.data_type, &big.reading, page_len(big));
+                        let len = page_len(big, self.page_bytes);
+                        parts::ask_page(&mut out, &big.key, big.data_type, &big.reading, len);
                     }
                 }
                 Item::Stream(big, ask) => {
@@ -255,7 +258,8 @@ impl Run {
                     self.settle_scan(&place, cursor, names);
                 }
                 Item::Page(big) => {
-                    self.settle_page(&place, big, &mut replies, batch.asks_fields || field_expiries)?
+                    let fields = batch.asks_fields || field_expiries;
+                    self.settle_page(&place, big, &mut replies, fields, batch.page_bytes)?;
                 }
                 Item::Stream(big, ask) => self.settle_stream(&place, big, replies.take(ask.replies()))?,
                 Item::Expiry(big) => {
@@ -392,8 +396,11 @@ impl Run {
             Some(data_type) => {
                 let (space, name) = (place.space, key.clone());
                 let stream = self.dialect.stream_kind.filter(|_| data_type == DataType::Stream);
+                let page_bytes = self.limits.page;
                 let make = |number| match stream {
-                    Some(kind) => Big::stream(number, space, name, kind, bytes),
+                    Some(kind) => {
+                        Big::stream(number, space, name, StreamReader::new(kind, bytes, page_bytes))
+                    }
                     None => Big::new(number, space, name, data_type),
                 };
                 if let Some(big) = self.ledger.begin_big(place.db, place.space, id, &key, place.since, make) {
@@ -452,6 +459,7 @@ impl Run {
         number: u32,
         replies: &mut Replies,
         fields: bool,
+        page_bytes: u64,
     ) -> Result<(), Error> {
         let reply = replies.next()?;
         let is_void = self.ledger.is_void(place.db, place.space, place.since);
@@ -462,9 +470,10 @@ impl Run {
             return Ok(());
         }
         let page = parts::page(reply, big.data_type)?;
-        let (data_type, count, asked) = (big.data_type, page.elements.len() as u64, page_len(big));
+        let (data_type, count, asked) =
+            (big.data_type, page.elements.len() as u64, page_len(big, page_bytes));
         // As many next time as make a good page, growing slowly: elements may be of very different sizes.
-        big.page = (count * parts::PAGE_BYTES / page.bytes.max(1)).clamp(16, 4 * big.page);
+        big.page = (count * page_bytes / page.bytes.max(1)).clamp(16, 4 * big.page);
         let (mut kept, mut later) = (Vec::new(), Vec::new());
         match data_type {
             DataType::Hash | DataType::Set | DataType::Zset => {
@@ -592,9 +601,9 @@ struct Place {
 }
 
 /// How much of a big value is asked for next: elements, or bytes of a string.
-pub(super) fn page_len(big: &Big) -> u64 {
+fn page_len(big: &Big, page_bytes: u64) -> u64 {
     match big.form {
-        Form::String => parts::PAGE_BYTES,
+        Form::String => page_bytes,
         _ => big.page,
     }
 }

@@ -29,6 +29,7 @@ mod cut;
 mod dialect;
 mod digests;
 mod error;
+mod footprint;
 mod guess;
 mod ids;
 mod ledger;

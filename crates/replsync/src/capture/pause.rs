@@ -25,7 +25,8 @@ pub async fn writes_paused(
     stream_db: Option<u32>,
     answer: Duration,
 ) -> Result<bool, Error> {
-    Ok(probe(server, stream_db, answer).await?.paused)
+    let mut client = Client::connect(server, answer).await?;
+    Ok(probe(&mut client, stream_db).await?.paused)
 }
 
 /// What was found.
@@ -35,8 +36,8 @@ struct Probed {
     is_shown: bool,
 }
 
-async fn probe(server: &Endpoint, stream_db: Option<u32>, answer: Duration) -> Result<Probed, Error> {
-    let mut client = Client::connect(server, answer).await?;
+/// Where they are paused, the connection may be held up, too.
+async fn probe(client: &mut Client, stream_db: Option<u32>) -> Result<Probed, Error> {
     let asked = Instant::now();
     let info = client.info().await?;
     if let Some(shown) = Shown::of(&info) {
@@ -73,7 +74,7 @@ impl Pause {
         answer: Duration,
     ) -> Result<Option<Self>, Error> {
         let mut client = Client::connect(server, answer).await?;
-        let Probed { paused, is_shown } = probe(server, stream_db, answer).await?;
+        let Probed { paused, is_shown } = probe(&mut client, stream_db).await?;
         if paused {
             tracing::warn!("the source's writers are paused already, by somebody else: that pause is used");
             return Ok(None);

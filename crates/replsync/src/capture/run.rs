@@ -11,12 +11,14 @@ use super::attach::Attached;
 use super::change::Change;
 use super::copy::{Answered, Batch, Item};
 use super::dialect::Dialect;
+use super::footprint::IN_FLIGHT_MIN_BYTES;
 use super::guess::Guess;
 use super::ids::{Id, Ids, Owner};
 use super::ledger::{Ledger, Name};
 use super::mutant::lacks;
 use super::names::Names;
 use super::outlet::Outlet;
+use super::parts::PAGE_BYTES;
 use super::wire::{Answer, Wire};
 use super::{BigProgress, Error, Options, Progress};
 use crate::command::CommandTable;
@@ -24,6 +26,7 @@ use crate::endpoint::{Client, Endpoint};
 use crate::link::{Event, Link};
 use crate::psync::ReplId;
 use crate::resp::StreamCommand;
+use crate::server::Server;
 
 /// The fewest keys of a request.
 const KEYS_MIN: usize = 8;
@@ -31,6 +34,8 @@ const KEYS_MIN: usize = 8;
 const TEXT_BYTES: u64 = 1024;
 /// For so long the stream may be behind what INFO said.
 const STREAM_LATE: Duration = Duration::from_secs(60);
+/// So many commands are asked about at a time: the source has to hold some 16 KiB of replies for them.
+const NAMES_PER_PAGE: usize = 16;
 /// How often the source's memory is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// After so many beginnings a big value that changes all the time waits for the cut.
@@ -42,6 +47,8 @@ pub(super) struct Limits {
     pub in_flight: u64,
     /// A small string.
     pub text: u64,
+    /// A part of a big value.
+    pub page: u64,
     /// Above this a value is read in parts.
     pub big: u64,
     /// Above this nothing is asked for at once.
@@ -134,13 +141,8 @@ impl Run {
         let dialect = Dialect::of(server);
         let max_pause = options.max_pause.filter(|_| dialect.pauses_writes);
         let options = Options { max_pause, ..options };
-        let mut control = Client::connect(source, options.timeout).await?;
-        let mut table = CommandTable::read(&control.ask(&["COMMAND"]).await?, server)?;
-        let names = table.names();
-        let mut about = vec![Bytes::from_static(b"COMMAND"), Bytes::from_static(b"INFO")];
-        about.extend(names.iter().cloned());
-        table.confirm(&names, &control.ask(&about).await?)?;
-        let mut copying = Client::connect(source, options.timeout).await?;
+        let [mut control, mut copying] = attached.clients;
+        let table = read_table(&mut control, server).await?;
         prepare(&mut copying, attached.import_source).await?;
         let mut rtt = Duration::MAX;
         for _ in 0..5 {
@@ -158,7 +160,8 @@ impl Run {
             link: attached.link,
             control,
             wire: Wire::start(source, copying, limit),
-            selected: Some(0),
+            // It was used before.
+            selected: None,
             batches: VecDeque::new(),
             answered: VecDeque::new(),
             late_since: None,
@@ -175,7 +178,7 @@ impl Run {
             pausing: false,
             is_lenient: false,
             guess: Guess::new(),
-            limits: Limits { in_flight: 0, text: 0, big: 0, dump: 0 },
+            limits: Limits { in_flight: 0, text: 0, page: 0, big: 0, dump: 0 },
             batch_keys: 4 * KEYS_MIN,
             rtt,
             not_before: Instant::now(),
@@ -195,14 +198,13 @@ impl Run {
 
     /// What may be in flight, by what is free under the source's `maxmemory`.
     fn look(&mut self, info: &crate::endpoint::Info) {
-        let max = info.number("maxmemory").unwrap_or(0);
-        let used = info.number("used_memory").unwrap_or(0);
-        let free = if max == 0 { u64::MAX } else { max.saturating_sub(used) };
+        let free = info.headroom_bytes().unwrap_or(u64::MAX);
         // A source that is full can still answer; but not much at a time.
-        let in_flight = self.options.in_flight_bytes.min(free / 10).max(16 * 1024);
+        let in_flight = self.options.in_flight_bytes.min(free / 10).max(IN_FLIGHT_MIN_BYTES);
         self.limits = Limits {
             in_flight,
-            text: TEXT_BYTES.min(in_flight / 16),
+            text: TEXT_BYTES.min(in_flight / 64),
+            page: PAGE_BYTES.min(in_flight),
             big: self.options.big_value_bytes.min(in_flight),
             dump: self.options.max_dump_bytes.min((free / 10).max(in_flight)),
         };
@@ -425,6 +427,17 @@ impl Run {
             progress.spooled_bytes = spooled_bytes;
         });
     }
+}
+
+/// What the source says of the commands that we have rules for. Others are asked about when they come.
+async fn read_table(control: &mut Client, server: Server) -> Result<CommandTable, Error> {
+    let mut table = CommandTable::new(server);
+    for names in CommandTable::names().chunks(NAMES_PER_PAGE) {
+        let mut about = vec![Bytes::from_static(b"COMMAND"), Bytes::from_static(b"INFO")];
+        about.extend(names.iter().cloned());
+        table.confirm(names, &control.ask(&about).await?)?;
+    }
+    Ok(table)
 }
 
 /// Sets the connection up that keys are read from.

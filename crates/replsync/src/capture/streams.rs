@@ -100,6 +100,8 @@ pub(super) struct StreamReader {
     kind: Kind,
     /// As MEMORY USAGE said.
     bytes: u64,
+    /// What is asked for at a time should be about so large.
+    page_bytes: u64,
     ask: Ask,
     meta: StreamMeta,
     idmp: StreamIdmp,
@@ -138,11 +140,13 @@ impl From<Unwritable> for Stop {
 }
 
 impl StreamReader {
-    /// A stream of about so many bytes, to be written as `kind`; nothing of it was read yet.
-    pub fn new(kind: Kind, bytes: u64) -> Self {
+    /// A stream of about so many bytes, to be read in pages of about so many and written as `kind`; nothing of it was read
+    /// yet.
+    pub fn new(kind: Kind, bytes: u64, page_bytes: u64) -> Self {
         Self {
             kind,
             bytes,
+            page_bytes,
             ask: Ask::State,
             meta: StreamMeta::default(),
             idmp: StreamIdmp::default(),
@@ -155,6 +159,11 @@ impl StreamReader {
             unclear: 0,
             pending_page: PAGE_MAX,
         }
+    }
+
+    /// How it is written.
+    pub fn kind(&self) -> Kind {
+        self.kind
     }
 
     /// What is to be asked.
@@ -241,7 +250,7 @@ impl StreamReader {
     fn page_len(&self, most: u64) -> u64 {
         let entries = self.meta.length.saturating_sub(self.entries).max(1);
         let each = self.bytes.saturating_sub(self.entry_bytes) / entries;
-        (PAGE_BYTES / each.max(1)).clamp(1, most.clamp(1, PAGE_MAX))
+        (self.page_bytes / each.max(1)).clamp(1, most.clamp(1, PAGE_MAX))
     }
 
     fn page(&mut self, from: StreamId, count: u64, replies: Vec<Reply>) -> Result<Read, Stop> {
@@ -260,7 +269,7 @@ impl StreamReader {
         self.entry_bytes += bytes;
         match next {
             Some(next) if got == count => {
-                let fit = got * PAGE_BYTES / bytes.max(1);
+                let fit = got * self.page_bytes / bytes.max(1);
                 self.ask = Ask::Entries(next, self.page_len(fit.min(4 * count)));
             }
             _ => {
@@ -337,7 +346,7 @@ impl StreamReader {
             self.groups.consumer(&name, now_ms.saturating_sub(idle), active_ms)?;
             longest = longest.max(name.len() as u64);
         }
-        self.pending_page = (PAGE_BYTES / (PENDING_BYTES + longest)).clamp(PENDING_MIN, PAGE_MAX);
+        self.pending_page = (self.page_bytes / (PENDING_BYTES + longest)).clamp(PENDING_MIN, PAGE_MAX);
         self.go_on(StreamId::default())
     }
 

@@ -20,9 +20,12 @@ use crate::server::Server;
 /// `COMMAND INFO name` finds a command by the name it goes by, and answers with the one it was born with. So every
 /// name is asked about:
 ///
-/// 1. `COMMAND`: [`read`](Self::read) its reply.
-/// 2. `COMMAND INFO` with all [`names`](Self::names): [`confirm`](Self::confirm) them by its reply.
-/// 3. For each name in the stream that is not [known](Self::knows): `COMMAND INFO name`, and [`add`](Self::add).
+/// 1. `COMMAND INFO` with the [`names`](Self::names) that we have rules for, some at a time:
+///    [`confirm`](Self::confirm) them by its replies.
+/// 2. For each name in the stream that is not [known](Self::knows): `COMMAND INFO name`, and [`add`](Self::add).
+///
+/// `COMMAND` itself is not asked for: it would add names that most streams never carry, and a server has to hold its
+/// reply, 100 to 250 KB, which a full one makes room for by evicting keys.
 ///
 /// Until a name was asked about, it touches [`Touched::Unknown`].
 ///
@@ -32,7 +35,6 @@ use crate::server::Server;
 #[derive(Clone, Debug)]
 pub struct CommandTable {
     server: Server,
-    listed: Vec<Bytes>,
     known: HashMap<Box<[u8]>, Meaning>,
 }
 
@@ -65,10 +67,10 @@ const CONTROL: [&str; 5] = ["select", "multi", "exec", "ping", "replconf"];
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommandTableError {
     /// The server refused to answer.
-    #[error("the server refuses COMMAND: {0}; let replsync's user run it (ACL: +command)")]
+    #[error("the server refuses COMMAND INFO: {0}; let replsync's user run it (ACL: +command)")]
     Refused(String),
     /// The reply has another shape than any known server's.
-    #[error("the reply to COMMAND has an entry that no known server writes (entry {0}); is it a proxy?")]
+    #[error("the reply to COMMAND INFO has an entry that no known server writes (entry {0}); is it a proxy?")]
     Malformed(usize),
     /// As many answers as questions.
     #[error("COMMAND INFO answered {found} of {asked} names; is it a proxy?")]
@@ -92,27 +94,14 @@ pub enum CommandTableError {
 }
 
 impl CommandTable {
-    /// Reads the reply of `COMMAND`, which says which names to ask about.
-    ///
-    /// # Errors
-    ///
-    /// [`CommandTableError`] when the reply is none.
-    pub fn read(reply: &Reply, server: Server) -> Result<Self, CommandTableError> {
-        let mut listed = Vec::new();
-        for (at, entry) in answers(reply)?.iter().enumerate() {
-            listed.push(Entry::read(entry).ok_or(CommandTableError::Malformed(at))?.name);
-        }
-        Ok(Self { server, listed, known: HashMap::new() })
+    /// The table of a server that was not asked yet.
+    pub fn new(server: Server) -> Self {
+        Self { server, known: HashMap::new() }
     }
 
-    /// The names to ask about at once with `COMMAND INFO name…`: all that the server lists, and all that we have
-    /// rules for.
-    pub fn names(&self) -> Vec<Bytes> {
-        let ours = table::TABLE.iter().map(|row| Bytes::from_static(row.name.as_bytes()));
-        let mut names: Vec<Bytes> = self.listed.iter().cloned().chain(ours).collect();
-        names.sort_unstable();
-        names.dedup();
-        names
+    /// The names that we have rules for: those to ask about first.
+    pub fn names() -> Vec<Bytes> {
+        table::TABLE.iter().map(|row| Bytes::from_static(row.name.as_bytes())).collect()
     }
 
     /// Takes in the reply of `COMMAND INFO name…` for these names, in their order.
@@ -271,7 +260,7 @@ fn agrees(row: &Row, entry: &Entry) -> bool {
     })
 }
 
-/// The entries of a reply of `COMMAND` or `COMMAND INFO`.
+/// The entries of a reply of `COMMAND INFO`.
 fn answers(reply: &Reply) -> Result<&[Reply], CommandTableError> {
     match reply {
         Reply::Array(entries) => Ok(entries),

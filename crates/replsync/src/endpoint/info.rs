@@ -109,6 +109,22 @@ impl Info {
         self.field(name)?.parse().ok()
     }
 
+    /// How many bytes are free under `maxmemory`, where there is one. What buffers of replicas take does not count, as it
+    /// does not for the server.
+    ///
+    /// Source: `getMaxmemoryState` in `src/evict.c`.
+    pub fn headroom_bytes(&self) -> Option<u64> {
+        let max = self.number("maxmemory").filter(|max| *max > 0)?;
+        let number = |name| self.number(name).unwrap_or(0);
+        let counted = number("used_memory").saturating_sub(number("mem_not_counted_for_evict"));
+        Some(max.saturating_sub(counted))
+    }
+
+    /// Whether it evicts keys when it is full.
+    pub fn evicts(&self) -> bool {
+        self.field("maxmemory_policy").is_some_and(|policy| policy != "noeviction")
+    }
+
     /// Keys in all databases.
     pub fn keys(&self) -> u64 {
         self.keyspace.values().map(|db| db.keys).sum()

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::modules::{self, Modules};
+use crate::capture::footprint::new_commands;
 use crate::endpoint::{self, Address, Client, Clock, Endpoint, Info, Pipelined, Role};
 use crate::resp::Reply;
 
@@ -52,6 +53,8 @@ pub struct Conditions {
     pub set_refused: Option<String>,
     /// Its modules.
     pub modules: Modules,
+    /// How many of a capture's commands are new to it and will cost it memory, where that may evict keys.
+    pub new_commands: u64,
     /// Of a replica: its clock against its master's, or why that is not known.
     pub clock: Option<Result<Clock, String>>,
 }
@@ -71,11 +74,16 @@ impl Conditions {
         let settings = read(client.pipeline("CONFIG GET", &asked).await?);
         let set_refused = set_refused(client, &info, server).await?;
         let modules = modules::ask(client).await?;
+        let may_evict = info.evicts() && info.headroom_bytes().is_some() && info.server.has((7, 0), None);
+        let new_commands = match may_evict {
+            true => new_commands(&client.ask_text(&["INFO", "latencystats"]).await?),
+            false => 0,
+        };
         let clock = match info.role {
             Role::Replica => Some(against_master(client, &info, server, limit).await),
             Role::Master => None,
         };
-        Ok(Self { info, settings, set_refused, modules, clock })
+        Ok(Self { info, settings, set_refused, modules, new_commands, clock })
     }
 
     /// Whether it is in Valkey's `import-mode`.

@@ -84,8 +84,11 @@ pub struct Attached {
     pub import_source: bool,
     /// What makes a copy less than exact, as was agreed to.
     pub caveats: Vec<Caveat>,
-    /// What is worth saying.
+    /// What is worth saying, and was said.
     pub warnings: Vec<Warning>,
+    /// Two connections that are up, to be used again: each costs the server memory. The first may have another database
+    /// selected than it began with.
+    pub(in crate::capture) clients: [Client; 2],
 }
 
 /// Attaches to the stream of `source`.
@@ -99,23 +102,28 @@ pub async fn attach(source: &Endpoint, options: &AttachOptions) -> Result<Attach
     if let Some(refusal) = refusals.into_iter().next() {
         return Err(AttachError::Refused(refusal));
     }
-    let mut second = Client::connect(source, options.timeout).await?;
-    same_server(&conditions.info, &second.info().await?)?;
+    // Before anything is done.
+    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    let first = conditions.info.clone();
+    let second = another(source, &first, options.timeout).await?;
     let import_source = conditions.is_importing();
     if import_source {
-        see_what_hides(&mut second).await?;
+        see_what_hides(&mut control).await?;
     }
-    let announce = announce(&conditions.info);
-    let (primed, forks_caused) = match way {
-        Way::Continue => (false, 0),
+    let announce = announce(&first);
+    let (second, primed, forks_caused) = match way {
+        Way::Continue => (second, false, 0),
         Way::Prime { change, delay } => {
-            (true, prime::prime(source, change, delay, announce.clone(), options.timeout).await?)
+            // It takes two connections itself.
+            drop(second);
+            let forks = prime::prime(source, change, delay, announce.clone(), options.timeout).await?;
+            (another(source, &first, options.timeout).await?, true, forks)
         }
     };
-    let (mut link, start) = follow(source, &mut control, &conditions.info, announce, options).await?;
-    let learnt = stream_db::learn(&mut link, source, &conditions, start, options.timeout).await?;
+    let (mut link, start) = follow(source, &mut control, &first, announce, options).await?;
+    let learnt = stream_db::learn(&mut link, &mut control, &conditions, start, options.timeout).await?;
     let info = control.info().await?;
-    same_server(&conditions.info, &info)?;
+    same_server(&first, &info)?;
     Ok(Attached {
         is_replica: info.role == Role::Replica,
         info,
@@ -127,6 +135,7 @@ pub async fn attach(source: &Endpoint, options: &AttachOptions) -> Result<Attach
         import_source,
         caveats,
         warnings,
+        clients: [control, second],
     })
 }
 
@@ -137,6 +146,13 @@ fn announce(info: &Info) -> Announce {
         Product::Redis => None,
     };
     Announce::unseen(&format!("{}-{:x}", std::process::id(), now_ms()), version)
+}
+
+/// Another connection to the same server.
+async fn another(source: &Endpoint, first: &Info, limit: Duration) -> Result<Client, AttachError> {
+    let mut client = Client::connect(source, limit).await?;
+    same_server(first, &client.info().await?)?;
+    Ok(client)
 }
 
 /// A proxy may send two connections to two servers.

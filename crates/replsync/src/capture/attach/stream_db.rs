@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use super::{AttachError, Conditions, Refusal, same_server};
+use super::{AttachError, Conditions, Refusal};
 use crate::capture::pause::PROBE_CHANNEL;
 use crate::clock::now_ms;
-use crate::endpoint::{Client, Endpoint, Error, Role};
+use crate::endpoint::{Client, Error, Role};
 use crate::link::{Event, Link};
 use crate::psync::Position;
 use crate::resp::StreamCommand;
@@ -29,7 +29,7 @@ pub(super) struct Learnt {
 /// Learns it, and reads the link's events as far as that takes.
 pub(super) async fn learn(
     link: &mut Link,
-    source: &Endpoint,
+    client: &mut Client,
     conditions: &Conditions,
     position: Position,
     limit: Duration,
@@ -42,7 +42,7 @@ pub(super) async fn learn(
         return Ok(Learnt { db: only_database_of_cluster(conditions), position });
     }
     let mark = format!("{}-{}", std::process::id(), now_ms());
-    match publish(source, conditions, &mark, limit).await? {
+    match publish(client, &mark).await? {
         Published::Marks => read_up_to(link, &mark, position, limit).await,
         Published::OneDatabase => Ok(Learnt { db: Some(0), position }),
         Published::Nothing(reply) => {
@@ -73,14 +73,7 @@ enum Published {
     Nothing(String),
 }
 
-async fn publish(
-    source: &Endpoint,
-    conditions: &Conditions,
-    mark: &str,
-    limit: Duration,
-) -> Result<Published, AttachError> {
-    let mut client = Client::connect(source, limit).await?;
-    same_server(&conditions.info, &client.info().await?)?;
+async fn publish(client: &mut Client, mark: &str) -> Result<Published, AttachError> {
     for db in ["1", "0"] {
         match client.ask(&["SELECT", db]).await {
             Ok(_) => {}

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::{Conditions, Modules, Settings};
+use crate::capture::footprint::needs_bytes;
 use crate::endpoint::{Info, Role};
 
 /// A master that waits for less than this before it forks could fork while we are there: it counts in whole seconds.
@@ -238,6 +239,19 @@ pub enum Warning {
         /// The size that it may reach.
         backlog_bytes: u64,
     },
+    /// There is too little room for what we cost.
+    #[error(
+        "the source is full: {} KiB are free under its maxmemory, and a capture needs about {} KiB there (its connections, and \
+         what the source counts of commands that are new to it): it may evict some keys",
+        free_bytes / 1024,
+        needs_bytes.div_ceil(1024)
+    )]
+    MayEvict {
+        /// What is free.
+        free_bytes: u64,
+        /// What a capture needs.
+        needs_bytes: u64,
+    },
     /// As was agreed to.
     #[error("the source counts us as a replica while we are attached (min-replicas-to-write)")]
     CountedAsReplica,
@@ -300,6 +314,9 @@ pub fn can_attach(conditions: &Conditions, allowed: Allowed) -> Verdict {
     verdict.judge_modules(&conditions.modules, allowed);
     if info.role == Role::Replica {
         verdict.judge_replica(conditions, allowed);
+    }
+    if info.role == Role::Master {
+        verdict.judge_headroom(conditions);
     }
     if info.number("repl_backlog_active") != Some(1) {
         match info.role {
@@ -387,19 +404,22 @@ impl Verdict {
         self.way = Way::Prime { change, delay: Duration::from_secs(seconds) };
     }
 
-    fn judge_backlog(&mut self, info: &Info) {
-        let number = |name| info.number(name).unwrap_or(0);
-        let (max, backlog_bytes) = (number("maxmemory"), number("repl_backlog_size"));
-        if max == 0 {
-            return;
+    /// Replicas leave evicting to their masters, unless told otherwise (`replica-ignore-maxmemory`).
+    fn judge_headroom(&mut self, Conditions { info, new_commands, .. }: &Conditions) {
+        let needs_bytes = needs_bytes(info.server, *new_commands);
+        if let Some(free_bytes) = info.headroom_bytes().filter(|free| info.evicts() && *free < needs_bytes) {
+            self.warnings.push(Warning::MayEvict { free_bytes, needs_bytes });
         }
-        let counted = number("used_memory").saturating_sub(number("mem_not_counted_for_evict"));
-        let headroom_bytes = max.saturating_sub(counted);
+    }
+
+    fn judge_backlog(&mut self, info: &Info) {
+        let Some(headroom_bytes) = info.headroom_bytes() else { return };
+        let backlog_bytes = info.number("repl_backlog_size").unwrap_or(0);
         // What is allocated is rounded up, by a fourth at most.
         if backlog_bytes.saturating_add(backlog_bytes / 4) <= headroom_bytes {
             return;
         }
-        let evicts = info.field("maxmemory_policy").is_some_and(|policy| policy != "noeviction");
+        let evicts = info.evicts();
         let harm =
             if evicts { "keys would be evicted for it" } else { "clients' writes would be refused (OOM)" };
         if !info.server.has((7, 0), None) {
@@ -416,6 +436,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::server::Server;
 
     /// A master of that version that never had a replica.
     fn conditions(version: &str, more: &str) -> Conditions {
@@ -430,6 +451,7 @@ mod tests {
             settings: Settings::Told(settings.map(|(name, value)| (name, value.to_owned())).into()),
             set_refused: None,
             modules: Modules::Told(BTreeSet::new()),
+            new_commands: 0,
             clock: None,
         }
     }
@@ -491,9 +513,25 @@ mod tests {
         ] {
             let conditions = conditions(version, &used(used_bytes));
             assert_eq!(refusals(&conditions).is_empty(), fits, "{version} with {used_bytes} used");
-            let warned = !can_attach(&conditions, Allowed::default()).warnings.is_empty();
+            let warnings = can_attach(&conditions, Allowed::default()).warnings;
+            let warned = warnings.contains(&Warning::BacklogMayEvict { backlog_bytes: 1000 });
             assert_eq!(warned, fits && used_bytes > 8_800, "{version} with {used_bytes} used");
         }
+    }
+
+    #[test]
+    fn a_master_that_evicts_is_warned_of_when_too_little_is_free() {
+        let warned = |more: &str, new_commands: u64| {
+            let more = format!("repl_backlog_active:1\nmaxmemory:10000000\n{more}");
+            let conditions = Conditions { new_commands, ..conditions("7.4.1", &more) };
+            !can_attach(&conditions, Allowed::default()).warnings.is_empty()
+        };
+        let needs = needs_bytes(Server::redis(7, 4), 0);
+        let used = |free: u64| format!("used_memory:{}\nmem_not_counted_for_evict:50\n", 10_000_050 - free);
+        assert!(warned(&used(needs - 1), 0) && !warned(&used(needs), 0));
+        assert!(warned(&used(needs), 1), "one command more");
+        assert!(!warned(&format!("{}maxmemory_policy:noeviction\n", used(0)), 0));
+        assert!(!warned(&format!("{}maxmemory:0\n", used(0)), 0));
     }
 
     #[test]

@@ -150,8 +150,8 @@ struct Agent {
 impl Agent {
     fn new(model: &Model, db: Option<u32>) -> Self {
         let server = Server::redis(7, 4);
-        let mut table = CommandTable::read(&Reply::Array(Vec::new()), server).unwrap();
-        let names = table.names();
+        let mut table = CommandTable::new(server);
+        let names = CommandTable::names();
         table.confirm(&names, &Reply::Array(vec![Reply::Nil; names.len()])).unwrap();
         let ledger = Ledger::new(Ids::new(), model.offset, db, false);
         Self {

@@ -108,7 +108,7 @@ impl Model {
 
     /// Reads it to the end.
     fn read(&mut self, kind: Kind, bytes: u64) -> Result<Vec<u8>, Read> {
-        let mut reader = StreamReader::new(kind, bytes);
+        let mut reader = StreamReader::new(kind, bytes, PAGE_BYTES);
         let mut body = Vec::new();
         loop {
             let ask = reader.ask().clone();
@@ -236,7 +236,7 @@ fn what_no_command_shows_is_not_lost() {
     }
     // Entries and pending entries must be as many as it says.
     for lost in ["entry", "pending"] {
-        let mut reader = StreamReader::new(Kind::Stream3, 500_000);
+        let mut reader = StreamReader::new(Kind::Stream3, 500_000, PAGE_BYTES);
         let mut model = Model::new(small());
         let read = loop {
             let ask = reader.ask().clone();
@@ -261,11 +261,12 @@ fn what_no_command_shows_is_not_lost() {
 #[test]
 fn errors_mean_what_they_mean() {
     let take = |error: &'static str| {
-        StreamReader::new(Kind::Stream3, 1).take(vec![Reply::Error(Bytes::from_static(error.as_bytes()))])
+        StreamReader::new(Kind::Stream3, 1, PAGE_BYTES)
+            .take(vec![Reply::Error(Bytes::from_static(error.as_bytes()))])
     };
     assert_eq!(take("ERR no such key"), Read::Gone);
     assert_eq!(take("WRONGTYPE Operation against a key"), Read::Gone);
     assert!(matches!(take("ERR unknown command 'XINFO'"), Read::Unreadable(_)));
     assert!(matches!(take("NOPERM this user"), Read::Refused("XINFO STREAM", _)));
-    assert!(matches!(StreamReader::new(Kind::Stream3, 1).take(Vec::new()), Read::Unreadable(_)));
+    assert!(matches!(StreamReader::new(Kind::Stream3, 1, PAGE_BYTES).take(Vec::new()), Read::Unreadable(_)));
 }
