@@ -16,7 +16,7 @@ use replsync_tests::datasets::{self, DataSet};
 use replsync_tests::server::TestServer;
 
 use crate::table::Table;
-use crate::ways::{ceiling, migrate, native, record, source_alone};
+use crate::ways::{CAPTURE, FULL_SYNC, ceiling, migrate, native, record, source_alone};
 
 fn main() -> ExitCode {
     match bench() {
@@ -64,7 +64,8 @@ fn measure(set: DataSet, from: &str, to: &str, rounds: u32, percent: u32) -> Res
     table.note_recording(&recorded);
     for round in 1..=rounds {
         table.native.extend(native(&source, to)?);
-        table.migrate.push(migrate(&source, to)?);
+        table.migrate.push(migrate(&source, to, CAPTURE)?);
+        table.full_sync.push(migrate(&source, to, FULL_SYNC)?);
         table.ceiling.push(ceiling(&recorded, &source, to)?);
         table.source.push(source_alone(&source)?);
         eprintln!("bench-migrate: {}, round {round} of {rounds}: {}", set.name(), table.last_round());

@@ -25,6 +25,7 @@ pub struct Table {
     sent_bytes: usize,
     pub native: Vec<Cost>,
     pub migrate: Vec<Cost>,
+    pub full_sync: Vec<Cost>,
     pub ceiling: Vec<Cost>,
     pub source: Vec<Cost>,
 }
@@ -41,6 +42,7 @@ impl Table {
             sent_bytes: 0,
             native: Vec::new(),
             migrate: Vec::new(),
+            full_sync: Vec::new(),
             ceiling: Vec::new(),
             source: Vec::new(),
         })
@@ -58,10 +60,11 @@ impl Table {
         self.ways().map(|(way, runs)| format!("{way} {}", last(runs))).join(", ")
     }
 
-    fn ways(&self) -> [(&'static str, &[Cost]); 4] {
+    fn ways(&self) -> [(&'static str, &[Cost]); 5] {
         [
             ("native", &self.native),
             ("migrate", &self.migrate),
+            ("by full sync", &self.full_sync),
             ("ceiling", &self.ceiling),
             ("source alone", &self.source),
         ]
@@ -71,9 +74,9 @@ impl Table {
     /// the machine only ever make one slower.
     pub fn aims(&self) -> Vec<String> {
         let name = self.set.name();
-        let [native, migrate, ceiling, source] =
+        let [native, migrate, _, ceiling, source] =
             self.ways().map(|(_, runs)| median_of(runs, |cost| cost.seconds));
-        let [native_least, migrate_least, ceiling_least, source_least] =
+        let [native_least, migrate_least, _, ceiling_least, source_least] =
             self.ways().map(|(_, runs)| least(runs));
         let mut aims = Vec::new();
         if !self.native.is_empty() {

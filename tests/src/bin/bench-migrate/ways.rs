@@ -12,6 +12,10 @@ use replsync_tests::server::TestServer;
 use crate::cost::{Cost, Watch, own_and_childrens_cpu};
 use crate::recorder::{Recorder, Recording};
 
+/// How `migrate` copies by itself: without a fork.
+pub const CAPTURE: &str = "fork-free";
+/// … and as replicas do.
+pub const FULL_SYNC: &str = "full-sync";
 /// Nothing here takes so long.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// How often a target is asked how far it is.
@@ -36,12 +40,12 @@ pub fn native(source: &TestServer, to: &str) -> Result<Option<Cost>> {
     }
 }
 
-/// `migrate`, until the process has ended.
-pub fn migrate(source: &TestServer, to: &str) -> Result<Cost> {
+/// `migrate` by that method, until the process has ended.
+pub fn migrate(source: &TestServer, to: &str, method: &str) -> Result<Cost> {
     let target = TestServer::start(to, &[]);
     let [_, before] = own_and_childrens_cpu()?;
     let mut watch = Watch::start(source, Some(&target))?;
-    let outcome = run_node(source, &target.url(), || watch.are_keys_in().map(drop))?;
+    let outcome = run_node(source, &target.url(), method, || watch.are_keys_in().map(drop))?;
     let mut cost = watch.end()?;
     let [_, after] = own_and_childrens_cpu()?;
     cost.mover_cpu = after - before;
@@ -75,7 +79,7 @@ pub fn source_alone(source: &TestServer) -> Result<Cost> {
 pub fn record(source: &TestServer, to: &str) -> Result<Recording> {
     let target = TestServer::start(to, &[]);
     let recorder = Recorder::start(target.port())?;
-    run_node(source, &recorder.url(), || Ok(()))?;
+    run_node(source, &recorder.url(), CAPTURE, || Ok(()))?;
     recorder.finish()
 }
 
@@ -93,8 +97,14 @@ pub fn ceiling(recording: &Recording, source: &TestServer, to: &str) -> Result<C
     Ok(cost)
 }
 
-fn run_node(source: &TestServer, to: &str, mut look: impl FnMut() -> Result<()>) -> Result<Outcome> {
-    let mut node = Node::start(&["migrate", &source.url(), to, "--until", "caught-up", "--json"])?;
+fn run_node(
+    source: &TestServer,
+    to: &str,
+    method: &str,
+    mut look: impl FnMut() -> Result<()>,
+) -> Result<Outcome> {
+    let how = ["--method", method, "--until", "caught-up", "--json"];
+    let mut node = Node::start(&[&["migrate", &source.url(), to][..], &how].concat())?;
     while node.is_running()? {
         look()?;
         sleep(LOOK_EVERY);
