@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::client::{Conn, int, text};
 use crate::server::TestServer;
 
 /// What is done after each command, once the server has answered it and before its client reads that.
@@ -39,6 +40,15 @@ impl Gate {
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
+}
+
+/// Kills the connections that have sent this command last, and says how many there were.
+pub fn kill_who_sent(conn: &mut Conn, command: &[u8]) -> Result<u64> {
+    let name = String::from_utf8_lossy(command).to_lowercase();
+    let is_it = |line: &&str| line.split_once(" cmd=").is_some_and(|(_, last)| last.starts_with(&*name));
+    let list = text(&conn.words("CLIENT LIST TYPE normal")?);
+    let ids = list.lines().filter(is_it).filter_map(|line| line.strip_prefix("id=")?.split(' ').next());
+    ids.map(|id| Ok(int(&conn.call(&["CLIENT", "KILL", "ID", id])?).unwrap_or(0).unsigned_abs())).sum()
 }
 
 fn pass(client: &TcpStream, server: u16, hook: &Mutex<Hook>) -> Result<()> {

@@ -3,10 +3,13 @@
 //!
 //! `REPLSYNC_SEED` and `REPLSYNC_KEYS` choose another load.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use replsync_tests::fill::fill;
+use replsync_tests::gate::{Gate, kill_who_sent};
 use replsync_tests::job::{PATIENCE, arrive, assert_equal, run, running, setting, start, stop};
 use replsync_tests::server::TestServer;
 use replsync_tests::settle::expire;
@@ -65,6 +68,49 @@ fn moves_under_everything(from: &str, to: &str) -> Result<()> {
     assert_eq!((&said["exact"], &said["caught_up"]), (&true.into(), &true.into()), "{said}");
     assert!(said["rounds"].as_u64() > Some(0) && said["big_values"].as_u64() > Some(0), "{said}");
     assert_equal(&source, &target)?;
+    Ok(())
+}
+
+/// The connection that copies is killed in the middle of requests: no restart, and nothing is missing.
+#[test]
+fn a_copying_connection_that_is_killed_again_and_again_is_made_again() -> Result<()> {
+    for (from, to) in [("redis-7.4", "redis-8.0"), ("valkey-9", "valkey-9")] {
+        let (source, target) = (TestServer::start(from, &[]), TestServer::start(to, &[]));
+        let seed = setting("REPLSYNC_SEED", 1);
+        fill(&source.url(), 3_000, seed)?;
+        fill_big(&source.url(), seed)?;
+        let (kills, mut reads) = (Arc::new(AtomicU64::new(0)), 0);
+        let (killed, mut killer, mut captures) = (kills.clone(), source.client(0), false);
+        let gate = Gate::start(&source, move |command| {
+            let is = |name: &str| command[0].eq_ignore_ascii_case(name.as_bytes());
+            // Before that the source is only looked at.
+            captures |= is("FUNCTION") && command[1].eq_ignore_ascii_case(b"DUMP");
+            if captures && ["GETRANGE", "DUMP", "HSCAN", "SSCAN", "ZSCAN", "XRANGE"].into_iter().any(is) {
+                reads += 1;
+                if reads % 37 == 0 && killed.load(Relaxed) < 20 {
+                    let count = kill_who_sent(&mut killer, &command[0]).expect("it can be killed");
+                    killed.fetch_add(count, Relaxed);
+                }
+            }
+        })?;
+        let writer = Writer::start_with(&source.url(), seed, 500, Load::ForCapture)?;
+        let mut node = start(&gate.url(), &target.url(), &[])?;
+        let followed = || {
+            running(&mut node)?;
+            Ok(node.stderr().contains("following "))
+        };
+        replsync_tests::job::wait_for("the cut, and what follows it", PATIENCE, followed)?;
+        let commands = writer.stop()?;
+        std::thread::sleep(Duration::from_millis(NEAR_MS.end));
+        expire(&source.url())?;
+        arrive(&mut node, &source, &target, PATIENCE).context("the last commands")?;
+        let said = stop(node)?.json()?;
+        let kills = kills.load(Relaxed);
+        println!("{from} to {to}: {kills} kills, {} reconnects, {commands} commands", said["reconnects"]);
+        anyhow::ensure!(kills == 20 && said["reconnects"].as_u64() >= Some(kills), "{kills} kills: {said}");
+        assert_no_fork(&said, &source);
+        assert_equal(&source, &target)?;
+    }
     Ok(())
 }
 

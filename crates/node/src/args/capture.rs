@@ -46,7 +46,7 @@ pub struct CaptureArgs {
     /// Give up (exit code 5) when there was no exact cut for this long
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "10m", help_heading = HEADING)]
     pub give_up_after: Duration,
-    /// Give up when the link to the source stays down for this long
+    /// Give up when the link to the source, or another connection to it, stays down for this long
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "60s", help_heading = HEADING)]
     pub reconnect_for: Duration,
     /// Attach to a source that takes writes only with enough replicas, and counts us as one

@@ -105,7 +105,7 @@ pub struct Facts {
     pub source_cpu_s: f64,
     /// Whether the source was made to keep a backlog.
     pub primed: bool,
-    /// How often the link was made anew.
+    /// How often the link, or a connection beside it, was made anew.
     pub reconnects: u64,
     /// The most that waited in the spool.
     pub spooled_bytes_max: u64,

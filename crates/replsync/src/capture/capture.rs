@@ -49,7 +49,7 @@ where
     let (forks_caused, primed) = (attached.forks_caused, attached.primed);
     let (outlet, output) = Outlet::start(sink);
     let (was_replica, answer) = (attached.is_replica, options.timeout);
-    let mut run = Run::start(source, attached, options, outlet, progress).await?;
+    let mut run = Run::start(source, attached, how.reconnect_for, options, outlet, progress).await?;
     let exact = match run.converge().await {
         Err(error) if !was_replica => return Err(explain(error, source, answer).await),
         other => other?,
@@ -58,7 +58,7 @@ where
     let took = began.elapsed();
     run.progress.send_modify(|progress| progress.phase = Phase::Finishing);
     run.tell();
-    let after = run.control.info().await?;
+    let after = run.info().await?;
     run.outlet.finish(cut.clone()).await?;
     let output = tokio::select! {
         output = output => output.map_err(|_| Error::Sink("the thread of the sink has ended".into()))?,
@@ -136,11 +136,14 @@ async fn explain(error: Error, source: &Endpoint, answer: Duration) -> Error {
     }
     let look = async { Client::connect(source, answer).await?.info().await };
     match look.await {
-        Ok(info) if info.role == Role::Replica => {
-            let part = |name| info.field(name).unwrap_or("?").to_owned();
-            let master = format!("{}:{}", part("master_host"), part("master_port"));
-            Error::Demoted { master, cause: Box::new(error) }
-        }
+        Ok(info) if info.role == Role::Replica => demoted(&info, error),
         _ => error,
     }
+}
+
+/// The error for a source that is a replica now.
+pub(super) fn demoted(info: &Info, cause: Error) -> Error {
+    let part = |name| info.field(name).unwrap_or("?").to_owned();
+    let master = format!("{}:{}", part("master_host"), part("master_port"));
+    Error::Demoted { master, cause: Box::new(cause) }
 }

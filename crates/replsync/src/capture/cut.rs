@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::mend::is_transient;
 use super::pause::Pause;
 use super::run::Run;
 use super::{Error, Phase};
@@ -39,8 +40,15 @@ impl Run {
         (self.is_lenient, self.pausing) = (true, true);
         self.read_all(Some(Instant::now())).await?;
         self.take_up();
-        self.quota = self.names_waiting();
-        self.drive(None).await?;
+        loop {
+            let reconnects = self.stats.reconnects;
+            self.quota = self.names_waiting();
+            self.drive(None).await?;
+            // What a connection that broke has given back is among the names again.
+            if self.stats.reconnects == reconnects {
+                break;
+            }
+        }
         self.pausing = false;
         Ok(())
     }
@@ -122,6 +130,11 @@ impl Run {
         // None: writers are paused by somebody else, and so they stay; what we read is as good.
         let pause = match Pause::begin(&self.source, db, bound, self.options.timeout).await {
             Ok(pause) => pause,
+            Err(error) if is_transient(&error) => {
+                tracing::warn!(%error, "the source's writers cannot be paused now");
+                self.enter(Phase::Converging);
+                return Ok(false);
+            }
             Err(endpoint::Error::Refused { command, reply, .. }) => {
                 tracing::warn!(
                     "the source's writers cannot be paused ({command}: {reply}): going on without"
@@ -145,7 +158,8 @@ impl Run {
     }
 
     async fn read_paused(&mut self, deadline: Instant) -> Result<(), Error> {
-        let now = self.now().await?;
+        // A connection that breaks is made again when writers go on.
+        let Some(now) = self.now().await? else { return Ok(()) };
         self.absorb_to(now).await?;
         let hot: u64 = self.deferred.iter().map(|deferred| deferred.bytes).sum();
         if hot <= self.options.pause_bytes {
@@ -154,7 +168,7 @@ impl Run {
         loop {
             self.quota = self.names_waiting();
             self.drive(Some(deadline)).await?;
-            if self.names_waiting() == 0 || Instant::now() >= deadline {
+            if self.names_waiting() == 0 || self.broken.is_some() || Instant::now() >= deadline {
                 return Ok(());
             }
         }

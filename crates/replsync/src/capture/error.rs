@@ -12,6 +12,14 @@ pub enum Error {
     /// The source could not be asked.
     #[error(transparent)]
     Source(#[from] endpoint::Error),
+    /// A connection to it broke, and could not be made again.
+    #[error("{last} (tried again for {} s: --reconnect-for)", after.as_secs())]
+    GaveUp {
+        /// For how long it was tried.
+        after: std::time::Duration,
+        /// What went wrong last.
+        last: endpoint::Error,
+    },
     /// Its commands are not to be understood.
     #[error(transparent)]
     Commands(#[from] crate::command::CommandTableError),
@@ -136,7 +144,11 @@ impl Error {
             // The stream broke off, or had no room to wait on our side.
             Error::Link(link::Error::Spool(_) | link::Error::NotContinued { .. }) => true,
             Error::Link(link::Error::Protocol { source: psync::Error::Stream { .. }, .. }) => true,
-            Error::Source(_) | Error::Link(_) | Error::Refused { .. } | Error::Nonsense { .. } => false,
+            Error::Source(_)
+            | Error::GaveUp { .. }
+            | Error::Link(_)
+            | Error::Refused { .. }
+            | Error::Nonsense { .. } => false,
             // What is missing is a permission.
             Error::NoStreamDatabase => false,
             // A folder that is of no use from the start has cost nothing.

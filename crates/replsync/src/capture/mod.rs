@@ -33,6 +33,7 @@ mod footprint;
 mod guess;
 mod ids;
 mod ledger;
+mod mend;
 mod mutant;
 mod names;
 mod options;

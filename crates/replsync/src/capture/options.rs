@@ -93,7 +93,7 @@ pub struct Progress {
     pub rounds: u64,
     /// The stream's offset that was read.
     pub offset: u64,
-    /// Whether the link is down and being tried again.
+    /// Whether the link, or the connection that copies, is down and being tried again.
     pub link_down: bool,
     /// Bytes that wait on disk.
     pub spooled_bytes: u64,
@@ -149,7 +149,7 @@ pub struct Report {
     pub longest_batch: Duration,
     /// Processor time of the source meanwhile, its other clients' among it.
     pub source_cpu: Duration,
-    /// How often the stream went on after a break.
+    /// How often the stream, or another connection, went on after a break.
     pub reconnects: u64,
     /// From attaching to the cut.
     pub took: Duration,

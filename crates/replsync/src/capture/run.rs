@@ -15,21 +15,21 @@ use super::footprint::IN_FLIGHT_MIN_BYTES;
 use super::guess::Guess;
 use super::ids::{Id, Ids, Owner};
 use super::ledger::{Ledger, Name};
-use super::mutant::lacks;
+use super::mend::{Peer, Trouble, is_transient};
 use super::names::Names;
 use super::outlet::Outlet;
 use super::parts::PAGE_BYTES;
 use super::wire::{Answer, Wire};
 use super::{BigProgress, Error, Options, Progress};
 use crate::command::CommandTable;
-use crate::endpoint::{Client, Endpoint};
+use crate::endpoint::{self, Client, Endpoint};
 use crate::link::{Event, Link};
 use crate::psync::ReplId;
 use crate::resp::StreamCommand;
 use crate::server::Server;
 
 /// The fewest keys of a request.
-const KEYS_MIN: usize = 8;
+pub(super) const KEYS_MIN: usize = 8;
 /// The most bytes of what is asked for as a small string.
 const TEXT_BYTES: u64 = 1024;
 /// For so long the stream may be behind what INFO said.
@@ -88,6 +88,12 @@ pub(super) struct Run {
     /// For what is asked beside the copies.
     pub control: Client,
     pub wire: Wire,
+    pub peer: Peer,
+    /// Why the wire is to be made again.
+    pub broken: Option<endpoint::Error>,
+    pub wire_trouble: Trouble,
+    pub control_trouble: Trouble,
+    pub link_is_down: bool,
     pub selected: Option<u32>,
     /// In flight, oldest first.
     pub batches: VecDeque<Batch>,
@@ -133,6 +139,7 @@ impl Run {
     pub async fn start(
         source: &Endpoint,
         attached: Attached,
+        reconnect_for: Duration,
         options: Options,
         outlet: Outlet,
         progress: watch::Sender<Progress>,
@@ -141,16 +148,16 @@ impl Run {
         let dialect = Dialect::of(server);
         let max_pause = options.max_pause.filter(|_| dialect.pauses_writes);
         let options = Options { max_pause, ..options };
+        let peer = Peer::new(source, &attached, &options, reconnect_for);
         let [mut control, mut copying] = attached.clients;
         let table = read_table(&mut control, server).await?;
-        prepare(&mut copying, attached.import_source).await?;
+        peer.prepare(&mut copying).await?;
         let mut rtt = Duration::MAX;
         for _ in 0..5 {
             let asked = Instant::now();
             copying.ask(&["INFO", "replication"]).await?;
             rtt = rtt.min(asked.elapsed());
         }
-        let limit = Duration::from_secs(60).max(options.timeout);
         let mut run = Self {
             source: source.clone(),
             dialect,
@@ -159,7 +166,12 @@ impl Run {
             replid: attached.start.replid,
             link: attached.link,
             control,
-            wire: Wire::start(source, copying, limit),
+            wire: peer.wire(copying),
+            peer,
+            broken: None,
+            wire_trouble: Trouble::default(),
+            control_trouble: Trouble::default(),
+            link_is_down: false,
             // It was used before.
             selected: None,
             batches: VecDeque::new(),
@@ -211,10 +223,17 @@ impl Run {
         self.looked = Instant::now();
     }
 
-    /// The offset of the source now.
-    pub async fn now(&mut self) -> Result<u64, Error> {
-        let reply = self.control.ask(&["INFO", "replication"]).await?;
-        super::dialect::Replies::new(vec![reply]).offset(self.replid)
+    /// The offset of the source now; nothing where the connection broke.
+    pub async fn now(&mut self) -> Result<Option<u64>, Error> {
+        let reply = match self.control.ask(&["INFO", "replication"]).await {
+            Ok(reply) => reply,
+            Err(error) if is_transient(&error) => {
+                tracing::warn!(%error, "where the source is cannot be told");
+                return Ok(None);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        super::dialect::Replies::new(vec![reply]).offset(self.replid).map(Some)
     }
 
     /// Learns which databases hold keys, if that is not known.
@@ -223,7 +242,7 @@ impl Run {
             return Ok(());
         }
         // Databases and offset of one moment: between two replies databases may be exchanged.
-        let info = self.control.info().await?;
+        let info = self.info().await?;
         Error::unless_same(self.replid, info.position.replid)?;
         let at = info.position.offset;
         self.absorb_to(at).await?;
@@ -236,7 +255,7 @@ impl Run {
         if self.ledger.left_since().is_none() {
             return Ok(());
         }
-        let info = self.control.info().await?;
+        let info = self.info().await?;
         Error::unless_same(self.replid, info.position.replid)?;
         let at = info.position.offset;
         self.absorb_to(at).await?;
@@ -261,6 +280,13 @@ impl Run {
             // What is settled may be asked more about.
             self.settle_ready().await?;
             self.hand_on().await?;
+            if self.broken.is_some() {
+                if deadline.is_some() {
+                    // Writers do not wait for a connection.
+                    return Ok(());
+                }
+                self.mend().await?;
+            }
             let is_late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
             if !is_late {
                 self.refill().await?;
@@ -274,7 +300,10 @@ impl Run {
             }
             let pace = self.not_before.saturating_duration_since(Instant::now());
             tokio::select! {
-                answer = self.wire.answer(), if !self.batches.is_empty() => self.take_answer(answer?)?,
+                answer = self.wire.answer(), if !self.batches.is_empty() => match answer {
+                    Ok(answer) => self.take_answer(answer)?,
+                    Err(error) => self.wire_is_broken(error),
+                },
                 event = self.link.next() => self.absorb(event.map_err(Error::Link)?).await?,
                 error = self.outlet.failure() => return Err(error),
                 () = tokio::time::sleep(pace), if !pace.is_zero() => {}
@@ -295,7 +324,7 @@ impl Run {
             _ => {}
         }
         if self.looked.elapsed() >= LOOK_EVERY && !self.pausing {
-            let info = self.control.info().await?;
+            let info = self.info().await?;
             self.look(&info);
             self.tell();
         }
@@ -306,6 +335,7 @@ impl Run {
 
     fn take_answer(&mut self, answer: Answer) -> Result<(), Error> {
         let Some(batch) = self.batches.pop_front() else { return Ok(()) };
+        self.wire_trouble.is_over();
         let held = answer.took.saturating_sub(self.rtt);
         self.stats.longest = self.stats.longest.max(held);
         if batch.items.len() >= self.batch_keys / 2 || held > self.options.hold {
@@ -345,9 +375,13 @@ impl Run {
             Event::Resumed(position) => {
                 Error::unless_same(self.replid, position.replid)?;
                 self.stats.reconnects += 1;
-                self.progress.send_modify(|progress| progress.link_down = false);
+                self.link_is_down = false;
+                self.tell_link();
             }
-            Event::Down { .. } => self.progress.send_modify(|progress| progress.link_down = true),
+            Event::Down { .. } => {
+                self.link_is_down = true;
+                self.tell_link();
+            }
             Event::FullResync(position) => {
                 let (was, is) = (self.replid.to_string(), position.replid.to_string());
                 return Err(Error::AnotherHistory { was, is });
@@ -357,11 +391,12 @@ impl Run {
         Ok(())
     }
 
-    /// A name that the source's table does not have is asked for once.
+    /// A name that the source's table does not have is asked for once. A connection that breaks at that is made again even
+    /// while writers are paused: the command is taken in by nobody else, and the pause ends by itself.
     async fn know(&mut self, command: &StreamCommand) -> Result<(), Error> {
         let name = command.name();
         if !self.table.knows(name) {
-            let reply = self.control.ask(&[&b"COMMAND"[..], b"INFO", name]).await?;
+            let reply = self.ask_control(&[&b"COMMAND"[..], b"INFO", name]).await?;
             self.table.add(name, &reply)?;
         }
         Ok(())
@@ -438,16 +473,4 @@ async fn read_table(control: &mut Client, server: Server) -> Result<CommandTable
         table.confirm(names, &control.ask(&about).await?)?;
     }
     Ok(table)
-}
-
-/// Sets the connection up that keys are read from.
-async fn prepare(copying: &mut Client, import_source: bool) -> Result<(), Error> {
-    if import_source && !lacks("import-source") {
-        copying.ask(&["CLIENT", "IMPORT-SOURCE", "ON"]).await?;
-    }
-    // Since 7.2; before, DUMP counts as use.
-    match copying.ask(&["CLIENT", "NO-TOUCH", "ON"]).await {
-        Ok(_) | Err(crate::endpoint::Error::Refused { .. }) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
 }

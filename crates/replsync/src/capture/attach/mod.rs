@@ -45,7 +45,7 @@ pub struct AttachOptions {
     pub allowed: Allowed,
     /// How long connecting and single answers may take.
     pub timeout: Duration,
-    /// How long the link may be down.
+    /// How long the link, or a connection beside it, may be down.
     pub reconnect_for: Duration,
     /// Where the stream waits for a consumer that is behind.
     pub spool: spool::Config,

@@ -7,6 +7,9 @@ use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 
 use super::*;
+use crate::capture::copy::Item;
+use crate::capture::mend::give_back;
+use crate::rdb::DataType;
 use crate::resp::{CommandScanner, Frame, Reply, write_command};
 use crate::server::Server;
 
@@ -186,8 +189,8 @@ impl Agent {
         }
     }
 
-    /// One sandwich; between each two of its steps the model may act.
-    fn sandwich(&mut self, model: &mut Model, mut between: impl FnMut(&mut Model)) {
+    /// One sandwich; between each two of its steps the model may act. When the connection breaks, it has no answer.
+    fn sandwich(&mut self, model: &mut Model, breaks: bool, mut between: impl FnMut(&mut Model)) {
         if let Some(since) = self.ledger.wants_databases() {
             let at = model.offset;
             let dbs = model.held();
@@ -243,6 +246,16 @@ impl Agent {
             }
         }
         between(model);
+        if breaks {
+            self.absorb(model, model.offset);
+            let item = |ask| match ask {
+                Ask::Key(_, id, key) => Item::Text(id, key),
+                Ask::Page(_) => Item::Scan(FIRST),
+            };
+            give_back(asks.into_iter().map(item).collect(), space, &mut self.ledger);
+            self.names.extend(self.ledger.take_names());
+            return;
+        }
         let since = model.offset;
         let mut answers = Vec::new();
         for ask in asks {
@@ -324,6 +337,7 @@ proptest! {
     fn what_was_kept_is_what_the_server_holds(
         before in prop::collection::vec((0u8..4, act()), 0..25),
         meanwhile in prop::collection::vec((prop::bool::weighted(0.4), 0u8..4, act()), 0..60),
+        breaks in prop::collection::vec(prop::bool::weighted(0.3), 0..40),
         db_is_known: bool,
     ) {
         let mut model = Model::default();
@@ -333,7 +347,7 @@ proptest! {
         let mut meanwhile = meanwhile.into_iter();
         let mut rounds = 0;
         loop {
-            agent.sandwich(&mut model, |model| {
+            agent.sandwich(&mut model, breaks.get(rounds) == Some(&true), |model| {
                 if let Some((true, db, act)) = meanwhile.next() {
                     model.act(db, &act);
                 }
@@ -370,7 +384,7 @@ proptest! {
         meanwhile.iter().for_each(|act| model.act(db, act));
         model.act(db, &Act::Set(1));
         for _ in 0..20 {
-            agent.sandwich(&mut model, |_| {});
+            agent.sandwich(&mut model, false, |_| {});
         }
         prop_assert!(agent.is_exact() && agent.told == 1, "told {} times", agent.told);
         prop_assert_eq!(agent.dbs(), model.dbs);
@@ -385,4 +399,37 @@ fn act_here() -> impl Strategy<Value = Act> {
         1 => (key(), key()).prop_filter("two", |(a, b)| a != b).prop_map(|(a, b)| Act::Rename(a, b)),
         1 => (key(), key()).prop_map(|(a, b)| Act::Transaction(a, b)),
     ]
+}
+
+/// Parts of a big value are given back, too: elements are dirty, and a page is asked for again from where it was.
+#[test]
+fn what_was_asked_of_a_big_value_is_given_back() {
+    let mut ledger = Ledger::new(Ids::new(), 10, Some(0), false);
+    ledger.discovered(10, [0].into_iter());
+    let (space, key) = (ledger.space_of(0), Bytes::from_static(b"hash"));
+    let id = ledger.id(Owner::Space(space), &key);
+    ledger.asked(id);
+    let make = |number| Big::new(number, space, key.clone(), DataType::Hash);
+    let big = ledger.begin_big(0, space, id, &key, 10, make).unwrap();
+    let [one, two] = ["one", "two"].map(Bytes::from);
+    let [id_one, id_two] = [&one, &two].map(|name| ledger.id(Owner::Big(big), name));
+    [id_one, id_two].iter().for_each(|id| ledger.asked(*id));
+    let reading = {
+        let big = ledger.big(big).unwrap();
+        (big.is_busy, big.expiry_is_asked) = (true, true);
+        big.reading.clone()
+    };
+    let items = vec![
+        Item::Page(big),
+        Item::Expiry(big),
+        Item::Elements(big, DataType::Hash, vec![(id_one, one.clone())]),
+        Item::FieldExpiries(big, vec![(id_two, two.clone(), Bytes::new())]),
+    ];
+    give_back(items, space, &mut ledger);
+    let names: Vec<Bytes> = ledger.take_names().into_iter().map(|name| name.name).collect();
+    assert_eq!(names, [one.clone(), two]);
+    assert_eq!(ledger.wants(&Name { owner: Owner::Big(big), name: one }), Some(id_one));
+    let big = ledger.big(big).unwrap();
+    assert!(!big.is_busy && big.wants_expiry() && big.dirty() == 2 && big.has_page());
+    assert_eq!(big.reading, reading);
 }
