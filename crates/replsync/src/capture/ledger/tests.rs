@@ -9,8 +9,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::capture::copy::Item;
 use crate::capture::mend::give_back;
+use crate::command::CommandTable;
 use crate::rdb::DataType;
-use crate::resp::{CommandScanner, Frame, Reply, write_command};
+use crate::resp::{CommandScanner, Frame, Reply, StreamCommand, write_command};
 use crate::server::Server;
 
 /// A server of four databases whose values are numbers, and its stream.
