@@ -20,7 +20,8 @@ use exit::{ExitCode, Failure};
 use indicatif::ProgressBar;
 use stderr::Stderr;
 
-/// How nice the agent is while it reads a live server: a little, so that a pause of writers never waits long for us.
+/// How nice the agent is while it makes a backup or a digest, which have time. Only a little: at the end writers may wait for
+/// us, for some milliseconds.
 const NICENESS: i32 = 5;
 
 fn main() -> std::process::ExitCode {

@@ -49,13 +49,15 @@ pub(super) struct Doubts {
     many_bytes: usize,
     /// How many there was no room for.
     not_kept: u64,
+    /// The source does not answer.
+    stay: bool,
 }
 
 impl Doubts {
     /// None yet, of the stream of `source`.
     pub fn new(source: Server) -> Self {
         let (fields, asked) = (Fields::new(), Fields::new());
-        Self { source, fields, asked, bytes: 0, many_bytes: BYTES_MANY, not_kept: 0 }
+        Self { source, fields, asked, bytes: 0, many_bytes: BYTES_MANY, not_kept: 0, stay: false }
     }
 
     /// How many there are.
@@ -66,7 +68,12 @@ impl Doubts {
 
     /// Whether they are so many that the source should be asked soon.
     pub fn are_many(&self) -> bool {
-        self.bytes >= self.many_bytes
+        self.bytes >= self.many_bytes && !self.stay
+    }
+
+    /// The source does not answer: they stay, and it need not be asked because they are many.
+    pub fn stay(&mut self) {
+        self.stay = true;
     }
 
     /// Takes note of a command that is applied to database `db`.
@@ -87,7 +94,7 @@ impl Doubts {
         // Another asking may have been given up.
         self.take_back(|_| true);
         // If that brings little, it is not tried again for every command.
-        self.many_bytes = self.bytes.saturating_mul(2).max(BYTES_MANY);
+        self.many_bytes = self.bytes.saturating_mul(2).clamp(BYTES_MANY, BYTES_MAX);
         self.asked = std::mem::take(&mut self.fields);
         let of_key = |((db, key), fields): (&(u32, Bytes), &BTreeSet<Bytes>)| OfKey {
             db: *db,
@@ -107,7 +114,7 @@ impl Doubts {
             cost(key) + fields.iter().map(cost).sum::<usize>()
         };
         self.bytes = self.fields.iter().map(of_key).sum();
-        self.many_bytes = self.bytes.saturating_mul(2).max(BYTES_MANY);
+        self.many_bytes = self.bytes.saturating_mul(2).clamp(BYTES_MANY, BYTES_MAX);
         gone
     }
 
@@ -174,6 +181,10 @@ impl Doubts {
     fn add<'a>(&mut self, db: u32, key: &Bytes, names: impl Iterator<Item = &'a Bytes>) {
         // Arguments are parts of what was read, all of which would stay in memory with them.
         let own = |name: &Bytes| Bytes::copy_from_slice(name);
+        if self.bytes >= BYTES_MAX && !self.fields.contains_key(&(db, key.clone())) {
+            self.not_kept += names.count() as u64;
+            return;
+        }
         let mut fields = self.fields.remove(&(db, key.clone())).unwrap_or_else(|| {
             self.bytes += cost(key);
             BTreeSet::new()

@@ -147,6 +147,11 @@ impl Follower {
         self.doubts.as_ref().is_some_and(Doubts::are_many)
     }
 
+    /// The source cannot be asked: they stay in doubt.
+    pub fn doubts_stay(&mut self) {
+        self.doubts.iter_mut().for_each(Doubts::stay);
+    }
+
     /// These fields: the source is to be asked which of them it has. What is written from now on stays in doubt.
     pub fn ask_what_is_in_doubt(&mut self) -> Vec<OfKey> {
         self.doubts.as_mut().map(Doubts::ask).unwrap_or_default()

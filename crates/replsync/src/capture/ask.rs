@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::Error;
 use super::copy::{Batch, Item};
+use super::footprint::IN_FLIGHT_MIN_BYTES;
 use super::ids::{Id, Owner};
 use super::ledger::Scan;
 use super::run::Run;
@@ -138,7 +139,8 @@ impl Run {
     }
 
     fn batches_max(&self) -> usize {
-        if self.rtt < FAR { BATCHES } else { BATCHES_FAR }
+        let is_full = self.limits.in_flight <= IN_FLIGHT_MIN_BYTES;
+        if self.rtt < FAR || is_full { BATCHES } else { BATCHES_FAR }
     }
 
     /// Sends requests while there is room for them.
@@ -155,16 +157,22 @@ impl Run {
         }
     }
 
-    /// Under a rate limit, when the next request may be sent.
+    /// Under a limit of keys, when the next request may be sent.
     fn pace(&mut self, batch: &Batch) {
-        let mut wait = Duration::ZERO;
         if let Some(keys) = self.options.max_keys_per_s {
-            wait = Duration::from_secs_f64(batch.items.len() as f64 / keys.max(1) as f64);
+            self.pause_for(batch.items.len() as u64, keys);
         }
-        if let Some(bytes) = self.options.max_bytes_per_s {
-            let expected = (batch.reply_bytes / 2) as f64;
-            wait = wait.max(Duration::from_secs_f64(expected / bytes.max(1) as f64));
+    }
+
+    /// Under a limit of bytes, the same by what came.
+    pub(super) fn pace_bytes(&mut self, bytes: u64) {
+        if let Some(limit) = self.options.max_bytes_per_s {
+            self.pause_for(bytes, limit);
         }
+    }
+
+    fn pause_for(&mut self, count: u64, limit_per_s: u64) {
+        let wait = Duration::from_secs_f64(count as f64 / limit_per_s.max(1) as f64);
         if !wait.is_zero() && !self.pausing {
             // Who wakes up late makes up for it: a request takes less time than a timer is accurate to.
             let earliest = Instant::now().checked_sub(LATE_MAX).unwrap_or(self.not_before);
@@ -273,7 +281,7 @@ impl Run {
                 continue;
             }
             let data_type = big.data_type;
-            let count = queue.len().min(self.batch_keys.max(64)).min(big.page.max(16) as usize);
+            let count = queue.len().min(self.batch_keys.max(64)).min(big.page as usize);
             batch.items.push(Item::Elements(*number, data_type, queue.drain(..count).collect()));
             batch.reply_bytes += page_bytes / 4;
         }

@@ -85,6 +85,9 @@ pub struct Big {
     recent: HashMap<Id, u64, ById>,
 }
 
+/// The first page of a value whose elements may be of any size; the next ones are up to four times as long.
+const PAGE_FIRST: u64 = 4;
+
 impl Big {
     /// A value of which nothing was read yet; not for streams.
     pub fn new(number: u32, space: u32, key: Bytes, data_type: DataType) -> Self {
@@ -104,7 +107,7 @@ impl Big {
             reading,
             is_busy: false,
             expiry_ms: None,
-            page: 64,
+            page: PAGE_FIRST,
             parts: 0,
             expiry_is_asked: false,
             stream: None,

@@ -18,6 +18,8 @@ const BETWEEN_PAUSES: u32 = 5;
 const REST: Duration = Duration::from_millis(20);
 /// So long is waited for a write of others, which may say what database the stream has selected.
 const AT_REST: Duration = Duration::from_millis(200);
+/// What is not exact is read anew so often when connections break.
+const MAKE_DO_TRIES: u32 = 5;
 
 impl Run {
     /// Reads everything once, then again and again what was written, until nothing is left: then it is exact. One that
@@ -40,7 +42,7 @@ impl Run {
         (self.is_lenient, self.pausing) = (true, true);
         self.read_all(Some(Instant::now())).await?;
         self.take_up();
-        loop {
+        for _ in 0..MAKE_DO_TRIES {
             let reconnects = self.stats.reconnects;
             self.quota = self.names_waiting();
             self.drive(None).await?;

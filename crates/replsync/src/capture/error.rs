@@ -95,6 +95,21 @@ pub enum Error {
         /// The limit.
         limit_bytes: u64,
     },
+    /// The connection does not survive a value.
+    #[error(
+        "the connection broke {times} times while {key} in database {db} was asked for, which cannot be read in parts: {last} \
+         (client-output-buffer-limit normal, or a limit of a proxy between?)"
+    )]
+    Breaks {
+        /// Its database.
+        db: u32,
+        /// The key, quoted.
+        key: String,
+        /// How often.
+        times: u32,
+        /// What was said of it last.
+        last: String,
+    },
     /// It did not come to an end.
     #[error("no exact cut within {after_s} s: {why}")]
     Inexact {
@@ -160,6 +175,7 @@ impl Error {
             | Error::Payload { .. }
             | Error::Functions { .. }
             | Error::TooBig { .. }
+            | Error::Breaks { .. }
             | Error::Inexact { .. }
             | Error::StreamStuck { .. }
             | Error::Sink(_) => true,

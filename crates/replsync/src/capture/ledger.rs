@@ -281,7 +281,13 @@ impl Ledger {
     pub fn settle(&mut self, db: u32, space: u32, id: Id, key: &Bytes, since: u64) -> bool {
         let touched = self.in_flight.remove(&id).unwrap_or(u64::MAX);
         let is_void = self.is_void(db, space, since);
+        let is_big = self.bigs.contains_key(&id);
         let Some(kept) = self.spaces.get_mut(&space) else { return false };
+        if is_big {
+            // Its name was asked for twice, and it is read in parts by now: they say all about it.
+            kept.dirty.remove(id);
+            return false;
+        }
         if is_void || touched > since {
             kept.dirty.insert(id);
             self.names.push(Name { owner: Owner::Space(space), name: key.clone() });
@@ -368,7 +374,7 @@ impl Ledger {
         make: impl FnOnce(u32) -> Big,
     ) -> Option<u32> {
         if self.bigs.contains_key(&id) {
-            self.in_flight.remove(&id);
+            self.settle(db, space, id, key, since);
             return None;
         }
         // What was deleted meanwhile would be read as an empty value.

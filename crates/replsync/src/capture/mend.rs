@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 use super::attach::{AttachError, Attached, Refusal};
 use super::capture::demoted;
-use super::copy::Item;
+use super::copy::{Item, KEY_SHOWN};
 use super::ids::Owner;
 use super::ledger::Ledger;
 use super::mutant::lacks;
@@ -21,11 +21,14 @@ use super::wire::Wire;
 use super::{Error, Options};
 use crate::endpoint::{self, Client, Endpoint, Info, Role};
 use crate::psync::ReplId;
+use crate::rdb::quoted;
 use crate::resp::Reply;
 
 /// The wait before the second try, and twice as long before each next one, up to the last; the first try is at once.
 const BACKOFF: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// So often a connection may break at a value that is asked for at once, by itself.
+const BREAKS_MAX: u32 = 4;
 /// An answer on the connection that copies takes no longer than this, or than answers may.
 const COPY_WITHIN: Duration = Duration::from_secs(60);
 
@@ -75,6 +78,16 @@ impl Peer {
             timeout: options.timeout,
             reconnect_for,
         }
+    }
+
+    /// The error of a connection that did not answer in time.
+    pub fn mute(&self, after: Duration) -> endpoint::Error {
+        endpoint::Error::Timeout { server: self.endpoint.to_string(), what: "copying".to_owned(), after }
+    }
+
+    /// The error of one that answered with an error.
+    pub fn refused(&self, command: &str, reply: String) -> endpoint::Error {
+        endpoint::Error::Refused { server: self.endpoint.to_string(), command: command.to_owned(), reply }
     }
 
     /// A connection that was set up is asked for copies from now on.
@@ -155,6 +168,11 @@ pub(super) fn is_transient(error: &endpoint::Error) -> bool {
     }
 }
 
+/// Whether a script runs for so long that the source answers nothing else.
+pub(super) fn is_busy(reply: &Reply) -> bool {
+    matches!(reply, Reply::Error(text) if text.starts_with(b"BUSY"))
+}
+
 /// Gives back what was asked for and will not be answered, as far as the ledger knows of it.
 pub(super) fn give_back(items: Vec<Item>, space: u32, ledger: &mut Ledger) {
     for item in items {
@@ -189,8 +207,18 @@ impl Run {
     /// The connection that copies broke. It is made again by [`mend`](Self::mend), and not while writers are paused.
     pub(super) fn wire_is_broken(&mut self, error: endpoint::Error) {
         for batch in std::mem::take(&mut self.batches) {
+            let (db, is_alone) = (batch.db, batch.items.len() == 1);
             for item in &batch.items {
                 match item {
+                    Item::Whole(id, key) if is_alone => {
+                        let breaks = self.breaks.entry(*id).or_insert(0);
+                        *breaks += 1;
+                        if *breaks >= BREAKS_MAX {
+                            let key = quoted(key, KEY_SHOWN);
+                            self.blamed =
+                                Some(Error::Breaks { db, key, times: *breaks, last: error.to_string() });
+                        }
+                    }
                     Item::Functions => self.functions_in_flight = false,
                     Item::Scan(_) => _ = self.scanning.remove(&batch.space),
                     _ => {}
@@ -206,6 +234,9 @@ impl Run {
 
     /// Makes the connection that copies again, if it broke.
     pub(super) async fn mend(&mut self) -> Result<(), Error> {
+        if let Some(error) = self.blamed.take() {
+            return Err(error);
+        }
         let Some(error) = self.broken.take() else { return Ok(()) };
         let client = tokio::select! {
             client = self.peer.reconnect(&mut self.wire_trouble, error, true) => client?,

@@ -184,11 +184,15 @@ pub(super) fn ask_field_expiries<'a>(
     out.add(&args);
 }
 
+/// Stands for the time of a field that is past it, which no command tells any more.
+const PAST_MS: u64 = 1;
+
 /// What HPEXPIRETIME says of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FieldExpiry {
-    /// It is not there, or not any more: between the question for its value and this one its time may have come. The
-    /// stream says so only when the server gets to it, which may be after the cut.
+    /// It is not there, or not any more: between the question for its value and this one its time may have come. A server
+    /// hides it then and deletes it later, which the stream says, maybe after the cut. Until then it is still there: Redis
+    /// renews it when its client does, and so do replicas.
     Gone,
     Never,
     /// In milliseconds since the epoch.
@@ -196,10 +200,10 @@ pub(super) enum FieldExpiry {
 }
 
 impl FieldExpiry {
-    /// How a field that had this value stands in an RDB; nothing when it is gone.
+    /// How a field that had this value stands in an RDB.
     pub fn field(self, name: &[u8], value: &[u8]) -> Option<Bytes> {
         match self {
-            Self::Gone => None,
+            Self::Gone => field(name, value, Some(PAST_MS)),
             Self::Never => field(name, value, None),
             Self::At(at_ms) => field(name, value, Some(at_ms)),
         }
@@ -253,7 +257,7 @@ mod tests {
     use crate::server::Server;
 
     #[test]
-    fn a_field_whose_time_came_between_two_questions_is_gone() {
+    fn a_field_whose_time_came_between_two_questions_is_past_it() {
         let name = |name: &'static str| (Id(0), Bytes::from_static(name.as_bytes()));
         let names = [name("a"), name("b"), name("c")];
         let value = || Reply::Bulk(Bytes::from_static(b"v"));
@@ -262,6 +266,9 @@ mod tests {
         let mut replies = Replies::new(vec![values, Reply::Array(expiries)]);
         let dialect = Dialect::of(Server::valkey(9, 0));
         let bodies = elements(&mut replies, &dialect, DataType::Hash, &names, true).unwrap().unwrap();
-        assert_eq!(bodies, [None, field(b"b", b"v", None), field(b"c", b"v", Some(99))]);
+        assert_eq!(
+            bodies,
+            [field(b"a", b"v", Some(PAST_MS)), field(b"b", b"v", None), field(b"c", b"v", Some(99))]
+        );
     }
 }

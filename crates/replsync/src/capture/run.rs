@@ -15,7 +15,7 @@ use super::footprint::IN_FLIGHT_MIN_BYTES;
 use super::guess::Guess;
 use super::ids::{Id, Ids, Owner};
 use super::ledger::{Ledger, Name};
-use super::mend::{Peer, Trouble, is_transient};
+use super::mend::{Peer, Trouble, is_busy, is_transient};
 use super::names::Names;
 use super::outlet::Outlet;
 use super::parts::PAGE_BYTES;
@@ -25,7 +25,7 @@ use crate::command::CommandTable;
 use crate::endpoint::{self, Client, Endpoint};
 use crate::link::{Event, Link};
 use crate::psync::ReplId;
-use crate::resp::StreamCommand;
+use crate::resp::{Reply, StreamCommand};
 use crate::server::Server;
 
 /// The fewest keys of a request.
@@ -36,6 +36,8 @@ const TEXT_BYTES: u64 = 1024;
 const STREAM_LATE: Duration = Duration::from_secs(60);
 /// So many commands are asked about at a time: the source has to hold some 16 KiB of replies for them.
 const NAMES_PER_PAGE: usize = 16;
+/// So long after the end of a pause answers are waited for.
+const OVERDUE: Duration = Duration::from_secs(2);
 /// How often the source's memory is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// After so many beginnings a big value that changes all the time waits for the cut.
@@ -91,6 +93,10 @@ pub(super) struct Run {
     pub peer: Peer,
     /// Why the wire is to be made again.
     pub broken: Option<endpoint::Error>,
+    /// How often it broke at a key that was asked for by itself.
+    pub breaks: HashMap<Id, u32>,
+    /// Why it is not made again.
+    pub blamed: Option<Error>,
     pub wire_trouble: Trouble,
     pub control_trouble: Trouble,
     pub link_is_down: bool,
@@ -169,6 +175,8 @@ impl Run {
             wire: peer.wire(copying),
             peer,
             broken: None,
+            breaks: HashMap::new(),
+            blamed: None,
             wire_trouble: Trouble::default(),
             control_trouble: Trouble::default(),
             link_is_down: false,
@@ -298,6 +306,13 @@ impl Run {
                     return self.hand_on().await;
                 }
             }
+            let is_overdue = deadline.is_some_and(|deadline| deadline + OVERDUE < Instant::now());
+            if is_overdue && !self.batches.is_empty() {
+                // A pause has ended by itself, and who does not answer is not waited for as long as otherwise.
+                let error = self.peer.mute(OVERDUE);
+                self.wire_is_broken(error);
+                continue;
+            }
             let pace = self.not_before.saturating_duration_since(Instant::now());
             tokio::select! {
                 answer = self.wire.answer(), if !self.batches.is_empty() => match answer {
@@ -335,7 +350,15 @@ impl Run {
 
     fn take_answer(&mut self, answer: Answer) -> Result<(), Error> {
         let Some(batch) = self.batches.pop_front() else { return Ok(()) };
+        if let Some(busy) = answer.replies.iter().find(|reply| is_busy(reply)).and_then(Reply::error) {
+            // Like one that does not answer: it is asked again when the script has ended.
+            let error = self.peer.refused("copying", busy);
+            self.batches.push_front(batch);
+            self.wire_is_broken(error);
+            return Ok(());
+        }
         self.wire_trouble.is_over();
+        self.pace_bytes(answer.bytes);
         let held = answer.took.saturating_sub(self.rtt);
         self.stats.longest = self.stats.longest.max(held);
         if batch.items.len() >= self.batch_keys / 2 || held > self.options.hold {

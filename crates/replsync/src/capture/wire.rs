@@ -29,6 +29,8 @@ pub(super) struct Request {
 pub(super) struct Answer {
     /// A reply for each command.
     pub replies: Vec<Reply>,
+    /// How many bytes they had.
+    pub bytes: u64,
     /// From when the server could have begun to when the last reply was read.
     pub took: Duration,
 }
@@ -90,6 +92,7 @@ impl Task {
         let mut unsent = Bytes::new();
         let mut replies = Vec::new();
         let mut began = Instant::now();
+        let mut reply_bytes = 0;
         loop {
             if buffer.capacity() - buffer.len() < READ_BYTES_MIN {
                 buffer.reserve(READ_BYTES);
@@ -116,11 +119,13 @@ impl Task {
                         return Err(broken(std::io::ErrorKind::UnexpectedEof.into()));
                     }
                     loop {
+                        let unread = buffer.len();
                         let reply = decoder.next(&mut buffer).map_err(|source| Error::Protocol {
                             server: self.server.clone(),
                             what: "copying".to_owned(),
                             source,
                         })?;
+                        reply_bytes += (unread - buffer.len()) as u64;
                         let Some(reply) = reply else { break };
                         replies.push(reply);
                         if waiting.front() == Some(&replies.len()) {
@@ -128,6 +133,7 @@ impl Task {
                             let room = replies.len();
                             let answer = Answer {
                                 replies: std::mem::replace(&mut replies, Vec::with_capacity(room)),
+                                bytes: std::mem::take(&mut reply_bytes),
                                 took: began.elapsed(),
                             };
                             began = Instant::now();

@@ -1,7 +1,7 @@
 //! Fields that the target may hold though they have expired on the source: it is asked for them before the job ends, since
 //! it may tell its replicas only much later.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -14,6 +14,8 @@ use crate::resp::Reply;
 
 /// What is written all the time is asked for so often.
 const ROUNDS_MAX: u32 = 10;
+/// … and for so long, while writers may be paused.
+const TIME_MAX: Duration = Duration::from_secs(1);
 /// Fields of one question, and of all questions that are under way at once.
 const FIELDS_MAX: usize = 1000;
 
@@ -21,8 +23,10 @@ impl Job {
     /// Asks the source for the fields in doubt, and has those expire on the target that it has not. Those of keys that are
     /// written all the time stay in doubt, and so do all where it cannot be asked.
     pub(super) async fn clear_doubts(&mut self) -> Result<(), Error> {
+        let began = Instant::now();
         for _ in 0..ROUNDS_MAX {
-            if self.in_doubt() == 0 || self.stage != Stage::Applying {
+            let is_late = began.elapsed() > TIME_MAX;
+            if self.in_doubt() == 0 || is_late || self.stage != Stage::Applying {
                 break;
             }
             let (Some(follower), Some(start)) = (&mut self.follower, self.done.start) else { break };
@@ -43,6 +47,9 @@ impl Job {
                     tracing::warn!(
                         "the source cannot be asked which hash fields have expired there: {error}"
                     );
+                    if let (endpoint::Error::Refused { .. }, Some(follower)) = (error, &mut self.follower) {
+                        follower.doubts_stay();
+                    }
                     break;
                 }
             };

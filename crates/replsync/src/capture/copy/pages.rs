@@ -34,7 +34,7 @@ impl Run {
         let (data_type, count, asked) =
             (big.data_type, page.elements.len() as u64, page_len(big, page_bytes));
         // As many next time as make a good page, growing slowly: elements may be of very different sizes.
-        big.page = (count * page_bytes / page.bytes.max(1)).clamp(16, 4 * big.page);
+        big.page = (count * page_bytes / page.bytes.max(1)).clamp(1, 4 * big.page);
         let (mut kept, mut later) = (Vec::new(), Vec::new());
         match data_type {
             DataType::Hash | DataType::Set | DataType::Zset => {

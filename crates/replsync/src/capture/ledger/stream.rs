@@ -84,8 +84,9 @@ impl Ledger {
 
     fn select(&mut self, db: u32) {
         if self.db.is_none() {
-            // What was written meanwhile may be in a database that held nothing when we looked.
-            self.discover.get_or_insert(self.offset);
+            // What was written meanwhile may be in a database that held nothing when we looked, or when INFO was asked of
+            // which the stream was not read so far: that one is of no use any more.
+            self.discover = Some(self.offset);
         }
         (self.db, self.left, self.wrote_somewhere) = (Some(db), None, false);
     }

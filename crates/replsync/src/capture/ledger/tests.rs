@@ -434,3 +434,15 @@ fn what_was_asked_of_a_big_value_is_given_back() {
     assert!(!big.is_busy && big.wants_expiry() && big.dirty() == 2 && big.has_page());
     assert_eq!(big.reading, reading);
 }
+
+#[test]
+fn an_info_from_before_a_select_is_of_no_use() {
+    let mut model = Model::default();
+    let mut agent = Agent::new(&model, None);
+    model.send(&["SET", "k", "v"]);
+    model.send(&["SELECT", "0"]);
+    agent.absorb(&model, model.offset);
+    // Asked before the SET, whose database held nothing then.
+    agent.ledger.discovered(0, std::iter::empty());
+    assert_eq!(agent.ledger.wants_databases(), Some(model.offset));
+}
