@@ -447,7 +447,9 @@ impl Run {
         if let Some((_, _, raw)) = &value {
             self.stats.copied_bytes += raw.len() as u64;
         }
-        if !self.ledger.settle(place.db, space, id, &key, place.since) && !self.is_lenient {
+        let holds = self.ledger.settle(place.db, space, id, &key, place.since);
+        let is_big = self.ledger.big_of(id).is_some();
+        if is_big || !(holds || self.is_lenient) {
             return;
         }
         self.push(match value {
