@@ -313,7 +313,7 @@ fn a_target_that_dies_half_way() -> Result<()> {
 
 #[test]
 fn a_source_that_dies_half_way() -> Result<()> {
-    for (method, word) in [("full-sync", "RDB"), ("fork-free", "starting anew failed")] {
+    for (method, word) in [("full-sync", "RDB"), ("fork-free", "cannot connect to")] {
         let (mut source, target) = (large_source()?, TestServer::start("redis-7.4", &[]));
         let (from, to) = (source.url(), target.url());
         let args = [

@@ -177,7 +177,7 @@ impl Error {
             Error::CopyCut { .. } | Error::FullResyncAgain { .. } | Error::NotContinued(_) => true,
             Error::Capture(capture::Error::AnotherHistory { .. }) => true,
             Error::Capture(capture::Error::Link(link::Error::NotContinued { .. })) => true,
-            // Copies are read over a connection of their own, which is not made anew.
+            // While it attaches its connections are not made again.
             Error::Capture(capture::Error::Source(error)) => is_broken(error),
             _ => false,
         }
@@ -198,6 +198,10 @@ impl Error {
             Error::Endpoint(_) | Error::Link(_) => ErrorKind::Unreachable,
             Error::Capture(capture::Error::Stopped) => ErrorKind::Stopped,
             Error::Capture(error) if error.is_unsafe() => ErrorKind::Unsafe,
+            // It had begun: the target holds a part of the copy.
+            Error::Capture(
+                capture::Error::GaveUp { .. } | capture::Error::Link(link::Error::GaveUp { .. }),
+            ) => ErrorKind::Unsafe,
             Error::Capture(_) => ErrorKind::Unreachable,
             Error::CopyCut { .. }
             | Error::FullResyncAgain { .. }
