@@ -249,12 +249,8 @@ impl Run {
         if self.ledger.wants_databases().is_none() {
             return Ok(());
         }
-        // Databases and offset of one moment: between two replies databases may be exchanged.
-        let info = self.info().await?;
-        Error::unless_same(self.replid, info.position.replid)?;
-        let at = info.position.offset;
-        self.absorb_to(at).await?;
-        self.ledger.discovered(at, info.keyspace.into_keys());
+        let (at, dbs) = self.databases().await?;
+        self.ledger.discovered(at, dbs);
         Ok(())
     }
 
@@ -263,12 +259,19 @@ impl Run {
         if self.ledger.left_since().is_none() {
             return Ok(());
         }
+        let (at, dbs) = self.databases().await?;
+        self.ledger.held(at, dbs);
+        Ok(())
+    }
+
+    /// Which databases hold keys, at an offset that the stream was read past by now.
+    async fn databases(&mut self) -> Result<(u64, impl Iterator<Item = u32> + use<>), Error> {
+        // Databases and offset of one moment: between two replies databases may be exchanged.
         let info = self.info().await?;
         Error::unless_same(self.replid, info.position.replid)?;
         let at = info.position.offset;
         self.absorb_to(at).await?;
-        self.ledger.held(at, info.keyspace.into_keys());
-        Ok(())
+        Ok((at, info.keyspace.into_keys()))
     }
 
     /// Reads the stream up to an offset that the source has said.
